@@ -1,0 +1,5 @@
+"""`python -m powdo`."""
+
+from powdo.cli import main
+
+main()

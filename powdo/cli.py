@@ -1,0 +1,192 @@
+"""The command `powdo`: finds a sub-command when it is named, and turns errors into messages and statuses.
+
+No command is imported before it is asked for; the summaries of the overview stand here (a test holds
+them against the commands' own).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn, cast
+
+import click
+
+from powdo import __version__, signals, stdio
+from powdo.console import DEBUG, NORMAL, QUIET, Console
+from powdo.errors import OutputError, PowdoError, UsageError
+from powdo.run import Run
+
+COMMANDS = {
+    "init": "Write a configuration, a master key and the keys of a worker, operator or server.",
+    "keys": "Make and show the keys of users in custody.",
+    "capture": "Take one look at screen and buckets and keep it in the outbox.",
+    "bundle": "Encrypt captures into bundles.",
+    "upload": "Put bundles on the Blossom servers.",
+    "wrap": "Seal and gift-wrap uploaded bundles for their recipients.",
+    "publish": "Send signed events to the relays.",
+    "listen": "Write the gift wraps addressed to me, each once.",
+    "unwrap": "Open gift wraps and write their rumors.",
+    "ingest": "Fetch, check and store what gift wraps announce.",
+    "users": "Enroll workers and list them.",
+    "report": "Count active time by app, project, day, activity or worker.",
+    "timesheets": "Write the timesheets that the stored activity makes.",
+    "kimai-sync": "Bring Kimai's timesheets in step with the stored activity.",
+    "status": "Show what waits where on the worker's side.",
+    "relay": "Run the relay.",
+    "blossom": "Run the Blossom server.",
+    "demo": "Run the whole line on this machine with a sample day.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a sub-command only when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the pipeline."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command *cmd_name*, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"powdo.commands.{name}")
+        return cast(click.Command, getattr(module, name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview without importing what it lists."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    "powdo",
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A worker's line: powdo capture | powdo bundle | powdo upload | powdo wrap | powdo publish",
+)
+@click.version_option(__version__, "--version", message="powdo %(version)s")
+def group() -> None:
+    """Prove work time without surveillance.
+
+    Small commands that pass JSON lines: at the worker's capture, bundle, upload, wrap, publish; at the
+    operator's listen, ingest, kimai-sync.
+    """
+
+
+def _usage(error: click.ClickException) -> PowdoError:
+    """Return click's complaint in our words' shape."""
+    text = error.format_message().rstrip(".")
+    text = text[:1].lower() + text[1:]
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "powdo"
+    return UsageError(text, hint=f"see '{path} --help'")
+
+
+def _command_path(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "powdo"
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command line and return the exit status."""
+    context: click.Context | None = None
+    try:
+        with group.make_context("powdo", arguments) as context:
+            group.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return UsageError.status
+    except click.ClickException as error:
+        console = Console(_command_path(error))
+        console.error(_usage(error))
+        return console.status
+    except PowdoError as error:
+        return _report(context, error)
+    except Exception as error:
+        if isinstance(error, OSError) and not _started(context):
+            raise _stdout_failure(error) from None  # click was writing a help text
+        return _report_bug(context, error)  # a bug of ours: say so, and show where with -vv
+    run = context.obj
+    return run.console.status if isinstance(run, Run) else 0
+
+
+def _console(context: click.Context | None) -> Console:
+    run = context.obj if context is not None else None
+    return run.console if isinstance(run, Run) else Console("powdo", NORMAL)
+
+
+def _started(context: click.Context | None) -> bool:
+    return context is not None and isinstance(context.obj, Run)
+
+
+def _stdout_failure(error: OSError) -> BaseException:
+    if isinstance(error, BrokenPipeError):
+        return signals.Terminated(signal.SIGPIPE)
+    return OutputError(f"cannot write to stdout: {error.strerror}")
+
+
+def _report(context: click.Context | None, error: PowdoError) -> int:
+    console = _console(context)
+    console.error(error)
+    return console.status
+
+
+def _report_bug(context: click.Context | None, error: Exception) -> int:
+    console = _console(context)
+    hint = "this is a bug in powdo; run it again with -vv to see where"
+    if console.level >= DEBUG:
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            console.debug(line)
+        hint = "this is a bug in powdo; please report it with the lines above"
+    console.error(PowdoError(f"internal error: {type(error).__name__}: {error}", hint=hint))
+    return console.status
+
+
+def _complete() -> int | None:
+    """Answer a shell that asks for completions; None when none does."""
+    instruction = os.environ.get("_POWDO_COMPLETE")
+    if not instruction:
+        return None
+    from click.shell_completion import shell_complete
+
+    return shell_complete(group, {}, "powdo", "_POWDO_COMPLETE", instruction)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run powdo and end the process: by status, or by the signal that ended it."""
+    signals.install()
+    try:
+        status = _complete()
+        if status is None:
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+        stdio.flush_stdout()
+    except signals.Terminated as ended:
+        _discard_stdout()
+        signals.die(ended.signum)
+    except KeyboardInterrupt:
+        _discard_stdout()
+        signals.die(signal.SIGINT)
+    except PowdoError as error:
+        console = Console("powdo", QUIET)
+        console.error(error)
+        _discard_stdout()
+        status = console.status
+    sys.exit(status)
+
+
+def _discard_stdout() -> None:
+    """Keep the interpreter from flushing into a stdout that cannot be written."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+    except OSError:
+        return  # not even that: the interpreter says so itself

@@ -1,0 +1,187 @@
+"""The flags that commands share, each from one decorator, and the decorators that make a command.
+
+Shared flags stand on every command, so `powdo capture -v` works. A command function gets a Run first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from powdo.console import DEBUG, NORMAL, QUIET
+from powdo.run import Run
+
+__all__ = [
+    "Run",
+    "command",
+    "dry_run_option",
+    "filter_options",
+    "group",
+    "network_options",
+    "pending_option",
+    "report_options",
+    "since_until_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class PowdoCommand(click.Command):
+    """A command whose help ends with a pipeline, laid out as it was written."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples without re-wrapping them."""
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
+
+
+def _shared(function: F) -> F:
+    """Add the flags of all commands."""
+    options = (
+        click.option("-v", "verbose", count=True, help="Say what happens; twice: what happens inside."),
+        click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person; silent on 0 and 75."),
+        click.option(
+            "-p",
+            "--profile",
+            metavar="NAME",
+            envvar="POWDO_PROFILE",
+            help="Use NAME's own configuration and state.",
+        ),
+        click.option(
+            "-c", "--config", metavar="FILE", envvar="POWDO_CONFIG", help="Read FILE instead of powdo.toml."
+        ),
+    )
+    for option in options:
+        function = option(function)
+    return function
+
+
+def command(
+    name: str, *, epilog: str, parent: click.Group | None = None, **attributes: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return a decorator that makes `f(run, **flags)` the command *name*; *epilog* shows a pipeline."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        def callback(
+            *, config: str | None, profile: str | None, quiet: bool, verbose: int, **flags: Any
+        ) -> Run:
+            level = QUIET if quiet else min(NORMAL + verbose, DEBUG)
+            path = click.get_current_context().command_path
+            run = Run(path, level=level, config=config, profile=profile)
+            click.get_current_context().find_root().obj = run
+            function(run, **flags)
+            return run
+
+        callback.__doc__ = function.__doc__
+        callback.__click_params__ = list(getattr(function, "__click_params__", ()))  # type: ignore[attr-defined]  # where click keeps decorated options
+        made = click.command(name, cls=PowdoCommand, epilog=epilog, context_settings=_CONTEXT, **attributes)(
+            _shared(callback)
+        )
+        if parent is not None:
+            parent.add_command(made)
+        return made
+
+    return decorate
+
+
+def group(name: str) -> Callable[[Callable[[], None]], click.Group]:
+    """Return a decorator that makes a function the group *name* of sub-commands."""
+
+    def decorate(function: Callable[[], None]) -> click.Group:
+        return click.group(name, context_settings=_CONTEXT)(function)
+
+    return decorate
+
+
+def filter_options(function: F) -> F:
+    """Add the FILE operands of a filter, as `files`."""
+    return click.argument("files", nargs=-1, metavar="[FILE]...")(function)
+
+
+def pending_option(function: F) -> F:
+    """Add --pending, as `pending`."""
+    return click.option(
+        "--pending", is_flag=True, help="Also take what waits for this stage in its durable queue."
+    )(function)
+
+
+def network_options(function: F) -> F:
+    """Add --timeout, as `timeout` in seconds."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(0.1, 3600),
+        default=30.0,
+        metavar="SECONDS",
+        show_default=True,
+        help="Give up on a silent peer after SECONDS.",
+    )(function)
+
+
+def dry_run_option(function: F) -> F:
+    """Add -n/--dry-run, as `dry_run`."""
+    return click.option(
+        "-n", "--dry-run", is_flag=True, help="Write the records it would write and change nothing."
+    )(function)
+
+
+def report_options(function: F) -> F:
+    """Add --json and --no-headers, as `json` and `headers`."""
+    function = click.option(
+        "--no-headers",
+        "headers",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave the table's head out.",
+    )(function)
+    return click.option("--json", is_flag=True, help="Write JSON lines instead of a table.")(function)
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time: RFC 3339, a date, or a word such as `monday`, `yesterday`, `2w`; local zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the aware datetime *value* names."""
+        if isinstance(value, datetime):
+            return value
+        from powdo.errors import PowdoError
+        from powdo.settings.units import parse_moment
+
+        try:
+            moment: datetime = parse_moment(value, now=datetime.now().astimezone())
+        except PowdoError as error:
+            self.fail(error.message, param, ctx)
+        return moment
+
+
+def since_until_options(function: F) -> F:
+    """Add --since and --until, as aware datetimes `since` and `until` or None."""
+    function = click.option(
+        "--until",
+        type=Moment(),
+        metavar="T",
+        help="Only what is before T (as --since; a date is its midnight).",
+    )(function)
+    return click.option(
+        "--since",
+        type=Moment(),
+        metavar="T",
+        help="Only what is from T on: RFC 3339, a date, or a word such as monday, yesterday, 2w.",
+    )(function)
+
+
+def stdin_given() -> bool:
+    """Return whether records may come in on stdin: it is open and no terminal."""
+    try:
+        return not os.isatty(0) and os.fstat(0) is not None
+    except OSError:
+        return False

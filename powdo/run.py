@@ -1,0 +1,165 @@
+"""One run of one command: its settings, its voice, and the loop that drives a filter.
+
+`Run.stage` keeps the promises of the pipeline: a record is on stdout or still in its queue, what arrives
+twice is done once, a bad record is told and the others go on, and a queue is taken at the start and
+again at each retry deadline while stdin stays open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from powdo import signals, stdio
+from powdo.console import NORMAL, Console, Progress
+from powdo.errors import ConfigurationError, KeyRejectedError, OutputError, PowdoError, UsageError
+from powdo.records import Record, decode_line
+
+if TYPE_CHECKING:
+    from powdo.nips.curve import SecretKey
+    from powdo.settings import Settings
+
+#: What no other record could survive either: the run ends at once.
+_FATAL = (ConfigurationError, KeyRejectedError, OutputError, UsageError)
+_REMEMBERED = 65536
+_SHORTEST_WAIT = 1.0
+
+Handle = Callable[[dict[str, Any]], Iterable[Record | Mapping[str, Any]]]
+
+
+class Run:
+    """What a command is given: settings on demand, a console, and ways to read and write records."""
+
+    def __init__(
+        self, name: str, *, level: int = NORMAL, config: str | None = None, profile: str | None = None
+    ) -> None:
+        self.console = Console(name, level)
+        self._config = config
+        self._profile = profile
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read once. Raises: ConfigurationError with all problems."""
+        from powdo.settings import load
+
+        return load(config=self._config, profile=self._profile)
+
+    @property
+    def config_choice(self) -> tuple[str | None, str | None]:
+        """What --config and --profile said, for commands that write the configuration."""
+        return self._config, self._profile
+
+    def key(self, user: str) -> SecretKey:
+        """Return the unlocked key of *user*. Raises: KeyRejectedError."""
+        from powdo.adapters.keystore import Keystore
+
+        return Keystore(self.settings.keystore_path).unlock(user, self.settings.master_key())
+
+    def emit(self, value: Record | Mapping[str, Any]) -> None:
+        """Write one record to stdout, at once."""
+        stdio.emit(value)
+
+    def fail(self, error: PowdoError, line: int | None = None, source: str | None = None) -> None:
+        """Report *error* and go on; the worst status is what the run ends with."""
+        self.console.error(error, line, source=source)
+
+    def progress(self, label: str, total: int | None) -> Progress:
+        """Return a progress line, shown only on a terminal and not with -q."""
+        return Progress(label, total, visible=self.console.level >= NORMAL)
+
+    def table(self, rows: Sequence[Mapping[str, Any]], *, json: bool, headers: bool = True) -> None:
+        """Write a report: JSON lines, or a table of the rows' values."""
+        if json:
+            for row in rows:
+                self.emit(row)
+            return
+        if not rows:
+            return
+        from tabulate import tabulate
+
+        from powdo.console import escape
+
+        cells = [[escape(str("" if value is None else value)) for value in row.values()] for row in rows]
+        text = tabulate(
+            cells,
+            headers=list(rows[0]) if headers else (),
+            tablefmt="simple" if headers else "plain",
+            disable_numparse=True,
+        )
+        stdio.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def stage(
+        self,
+        files: Sequence[str],
+        handle: Handle,
+        *,
+        key: Callable[[dict[str, Any]], str],
+        pending: Callable[[], Iterable[dict[str, Any]]] | None = None,
+        next_retry: Callable[[], float | None] | None = None,
+    ) -> None:
+        """Feed each record of the input, and with *pending* of the queue, to *handle* and emit what it gives.
+
+        *next_retry* returns the unix time at which the queue is worth another look.
+        """
+        stage = _Stage(self, handle, key)
+        lines = stdio.Lines(files, optional=pending is not None)
+        if pending is not None:
+            stage.take_all(pending())
+        while not lines.ended:
+            timeout = None
+            if pending is not None and next_retry is not None and (due := next_retry()) is not None:
+                timeout = max(_SHORTEST_WAIT, due - time.time())
+            line = lines.next(timeout)
+            if line is not None:
+                stage.take_line(line)
+            elif not lines.ended and pending is not None:
+                stage.take_all(pending())
+
+
+class _Stage:
+    """The records of one run, each done once."""
+
+    def __init__(self, run: Run, handle: Handle, key: Callable[[dict[str, Any]], str]) -> None:
+        self._run = run
+        self._handle = handle
+        self._key = key
+        self._done: OrderedDict[str, None] = OrderedDict()
+
+    def take_line(self, line: stdio.Line) -> None:
+        """Handle one line of the input."""
+        if line.error is not None:
+            self._run.fail(line.error, line.number or None, line.source)
+            return
+        try:
+            record = decode_line(line.data)
+        except PowdoError as error:
+            self._run.fail(error, line.number, line.source)
+            return
+        self._take(record, line)
+
+    def take_all(self, records: Iterable[dict[str, Any]]) -> None:
+        """Handle what waits in the queue."""
+        for record in records:
+            self._take(record, None)
+
+    def _take(self, record: dict[str, Any], line: stdio.Line | None) -> None:
+        with signals.deferred():
+            try:
+                name = self._key(record)
+                if name in self._done:
+                    return
+                for result in self._handle(record):
+                    stdio.emit(result)
+                self._remember(name)
+            except _FATAL:
+                raise
+            except PowdoError as error:
+                self._run.fail(error, line.number if line else None, line.source if line else None)
+
+    def _remember(self, name: str) -> None:
+        self._done[name] = None
+        if len(self._done) > _REMEMBERED:
+            self._done.popitem(last=False)

@@ -1,0 +1,223 @@
+"""The chain of links, one a capture, by which a device's captures bear witness to one another.
+
+Rules:
+- a link is the content of a kind 78 event: minified JSON, the keys of powdo-bundle(5) in their order;
+- its hash is the sha256 of that string, and the next link carries it as `previous`; the first link has none;
+- `root` is the salted sha256 of the manifest, or the link says `withheld`: a period, no contents;
+- what is missing, told twice or altered shows as a problem; a withheld link is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from powdo.errors import BadRecordError
+from powdo.records import JsonObject, decode_json, format_time, parse_time
+from powdo.worktime.manifest import Manifest, from_micros, manifest_root, micros
+
+LINK_VERSION = 1
+LINK_KIND = 78
+MAX_PROOF = 1 << 16
+
+_DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One link; *root* is None when the capture is withheld, *previous* None for a device's first."""
+
+    device: str
+    sequence: int
+    begin: int
+    end: int
+    previous: str | None
+    root: str | None
+
+    @property
+    def withheld(self) -> bool:
+        """Return whether the capture was destroyed before it was sent."""
+        return self.root is None
+
+    @property
+    def content(self) -> str:
+        """Return the string that is signed and hashed."""
+        obj: JsonObject = {
+            "v": LINK_VERSION,
+            "device": self.device,
+            "sequence": self.sequence,
+            "begin": format_time(from_micros(self.begin)),
+            "end": format_time(from_micros(self.end)),
+            "previous": self.previous,
+        }
+        obj |= {"withheld": True} if self.root is None else {"root": self.root}
+        return json.dumps(obj, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """Return the sha256 of the content, which the next link carries as `previous`."""
+        return link_hash(self.content)
+
+
+def link_hash(content: str) -> str:
+    """Return the hash of the link whose content string is *content*, as hex."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _hex(obj: Mapping[str, object], name: str) -> str:
+    value = obj.get(name)
+    if not isinstance(value, str) or _HEX64.fullmatch(value) is None:
+        raise BadRecordError(f"link: '{name}' must be 64 lower-case hex digits")
+    return value
+
+
+def _moment(obj: Mapping[str, object], name: str) -> int:
+    value = obj.get(name)
+    if not isinstance(value, str):
+        raise BadRecordError(f"link: '{name}' must be a string")
+    return micros(parse_time(value))
+
+
+def parse_link(content: str) -> Link:
+    """Return the link in *content*. Raises: BadRecordError unless it is spelt as we would spell it."""
+    try:
+        obj = decode_json(content.encode())
+    except UnicodeEncodeError:
+        raise BadRecordError("link: not UTF-8") from None
+    if not isinstance(obj, dict) or obj.get("v") != LINK_VERSION:
+        raise BadRecordError("link: not a JSON object of version 1")
+    device, sequence = obj.get("device"), obj.get("sequence")
+    if not isinstance(device, str) or _DEVICE.fullmatch(device) is None:
+        raise BadRecordError("link: 'device' must be a lower-case UUID")
+    if type(sequence) is not int or not 0 <= sequence < 1 << 53:
+        raise BadRecordError("link: 'sequence' must be a whole number")
+    begin, end = _moment(obj, "begin"), _moment(obj, "end")
+    if begin > end:
+        raise BadRecordError("link: ends before it begins")
+    link = Link(
+        device=device,
+        sequence=sequence,
+        begin=begin,
+        end=end,
+        previous=None if obj.get("previous") is None else _hex(obj, "previous"),
+        root=None if obj.get("withheld") is True else _hex(obj, "root"),
+    )
+    # One spelling only: two strings for one link would be two hashes, and so a forked chain.
+    if link.content != content:
+        raise BadRecordError("link: not in its canonical form")
+    return link
+
+
+def check_link(link: Link, manifest: Manifest, data: bytes) -> None:
+    """Return nothing if *link* speaks of *manifest*, whose bytes are *data*. Raises: BadRecordError."""
+    for name in ("device", "sequence", "begin", "end"):
+        if getattr(link, name) != getattr(manifest, name):
+            raise BadRecordError(f"the link's '{name}' is not the manifest's")
+    if link.root is None:
+        raise BadRecordError("the link says 'withheld', but the contents are here")
+    if link.root != manifest_root(data):
+        raise BadRecordError("the link's 'root' is not that of the manifest")
+
+
+# --- proof.json ------------------------------------------------------------------------------------
+
+
+def proof_to_bytes(link: str, event: Mapping[str, object] | None) -> bytes:
+    """Return proof.json: the content of *link* and the kind 78 *event* that signs it, or null unsigned."""
+    obj = {"link": link, "event": event}
+    return json.dumps(obj, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_proof(data: bytes) -> JsonObject:
+    """Return proof.json as {"link": str, "event": object or None}.
+
+    The event is compared with the link but its signature is not checked: that takes the curve.
+    Raises: BadRecordError.
+    """
+    if len(data) > MAX_PROOF:
+        raise BadRecordError(f"proof: longer than {MAX_PROOF} bytes")
+    obj = decode_json(data)
+    if not isinstance(obj, dict) or not isinstance(obj.get("link"), str) or "event" not in obj:
+        raise BadRecordError("proof: 'link' must be a string and 'event' be there")
+    event = obj["event"]
+    if event is not None:
+        if not isinstance(event, dict):
+            raise BadRecordError("proof: 'event' must be an object or null")
+        if type(event.get("kind")) is not int or event["kind"] != LINK_KIND:
+            raise BadRecordError(f"proof: the event is not of kind {LINK_KIND}")
+        if event.get("content") != obj["link"]:
+            raise BadRecordError("proof: the event signs another link")
+    parse_link(obj["link"])
+    return {"link": obj["link"], "event": event}
+
+
+# --- the chain -------------------------------------------------------------------------------------
+
+ProblemKind = Literal["missing", "forked", "wrong-previous"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong with a device's chain, at the links from *first* to *last* sequence."""
+
+    kind: ProblemKind
+    device: str
+    first: int
+    last: int
+
+    @property
+    def message(self) -> str:
+        """Return the problem in words."""
+        if self.kind == "missing":
+            which = (
+                f"link {self.first} is"
+                if self.first == self.last
+                else f"links {self.first} to {self.last} are"
+            )
+            return f"{which} missing on device '{self.device}'"
+        if self.kind == "forked":
+            return f"link {self.first} on device '{self.device}' was told in two versions"
+        return f"link {self.first} on device '{self.device}' does not continue the link before it"
+
+
+def verify_chain(links: Iterable[Link], *, first: int = 1) -> list[Problem]:
+    """Return what is wrong with the chains of *links*, by device and sequence.
+
+    Order does not matter and the same link may come twice; a device's chain begins at sequence *first*.
+    """
+    devices: dict[str, dict[int, dict[str, Link]]] = {}
+    for link in links:
+        devices.setdefault(link.device, {}).setdefault(link.sequence, {})[link.hash] = link
+    problems: list[Problem] = []
+    for device in sorted(devices):
+        problems += _verify_device(device, devices[device], first)
+    return problems
+
+
+def _verify_device(device: str, chain: Mapping[int, Mapping[str, Link]], first: int) -> list[Problem]:
+    def problem(kind: ProblemKind, begin: int, end: int) -> None:
+        problems.append(Problem(kind=kind, device=device, first=begin, last=end))
+
+    problems: list[Problem] = []
+    expected = first
+    before: set[str | None] = {None}
+    for sequence in sorted(chain):
+        links = chain[sequence]
+        gap = sequence > expected
+        if gap:
+            problem("missing", expected, sequence - 1)
+        if len(links) > 1:
+            problem("forked", sequence, sequence)
+        for link in links.values():
+            # Past a gap the hash before is unknown; only the claim to be a first link is surely wrong.
+            if link.previous is None if gap else link.previous not in before:
+                problem("wrong-previous", sequence, sequence)
+                break
+        before = cast("set[str | None]", set(links))
+        expected = sequence + 1
+    return problems

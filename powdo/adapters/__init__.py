@@ -1,0 +1,1 @@
+"""One module per outside thing; none imports another, none prints."""

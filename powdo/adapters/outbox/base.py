@@ -1,0 +1,130 @@
+"""The outbox's ground: the SQLite file, transactions, and locks between runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from powdo.errors import BusyError, CannotCreateError, OutputError, RetryLaterError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS device (identity TEXT PRIMARY KEY, id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cursor (
+    source TEXT NOT NULL, bucket TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (source, bucket)
+);
+CREATE TABLE IF NOT EXISTS capture (
+    id TEXT PRIMARY KEY, device TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL,
+    record TEXT NOT NULL, link TEXT, proof TEXT, bundle TEXT, key TEXT, created INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, retry_at INTEGER NOT NULL DEFAULT 0, error TEXT,
+    UNIQUE (device, sequence)
+);
+CREATE INDEX IF NOT EXISTS capture_state ON capture (state, device, sequence);
+CREATE TABLE IF NOT EXISTS wrap (
+    id TEXT PRIMARY KEY, capture TEXT NOT NULL REFERENCES capture (id), recipient TEXT NOT NULL,
+    event TEXT NOT NULL, created INTEGER NOT NULL, published INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
+    retry_at INTEGER NOT NULL DEFAULT 0, error TEXT
+);
+CREATE INDEX IF NOT EXISTS wrap_capture ON wrap (capture);
+CREATE INDEX IF NOT EXISTS wrap_unpublished ON wrap (created) WHERE published IS NULL;
+CREATE TABLE IF NOT EXISTS delivery (
+    wrap TEXT NOT NULL, relay TEXT NOT NULL, accepted INTEGER NOT NULL, message TEXT NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (wrap, relay)
+);
+"""
+
+
+def fsync_directory(path: Path) -> None:
+    """Put the names in *path* on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Store:
+    """The files in *directory*, made on first use.
+
+    Raises: CannotCreateError, OutputError, RetryLaterError.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.captures = directory / "outbox"
+        self.bundles = directory / "bundles"
+        try:
+            for path in (directory, self.captures, self.bundles):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = directory / "outbox.sqlite"
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise CannotCreateError(f"cannot create the outbox in '{directory}': {error.strerror}") from None
+        with self._errors():
+            self._db = sqlite3.connect(file, timeout=10, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    # --- plumbing ---
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise RetryLaterError(f"the outbox in '{self._directory}' is busy") from None
+            raise OutputError(f"cannot write the outbox in '{self._directory}': {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise OutputError(f"cannot use the outbox in '{self._directory}': {error}") from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _query(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with self._errors():
+            return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def lock(self, name: str, *, timeout: float = 30.0) -> Iterator[None]:
+        """Hold the lock *name* for the block; another run waits *timeout* seconds. Raises: BusyError."""
+        path = self._directory / f"{name}.lock"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
+        try:
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() >= deadline:
+                        raise BusyError(
+                            f"another run holds '{path}'",
+                            hint="it goes on where that one ends; try again later",
+                        ) from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(fd)

@@ -1,0 +1,144 @@
+"""Gift wraps in the outbox: one a recipient, until the primary relay has said OK."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY, Captures
+
+#: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
+STALE_WRAP_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Wrap:
+    """One gift wrap: its *event* as a JSON object, and when (unix) it was made and published."""
+
+    id: str
+    capture: str
+    recipient: str
+    event: dict[str, Any]
+    created: int
+    published: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one relay said of one wrap."""
+
+    relay: str
+    accepted: bool
+    message: str
+
+
+def _wrap(row: sqlite3.Row) -> Wrap:
+    return Wrap(
+        id=row["id"],
+        capture=row["capture"],
+        recipient=row["recipient"],
+        event=json.loads(row["event"]),
+        created=row["created"],
+        published=row["published"],
+    )
+
+
+class Outbox(Captures):
+    """The whole outbox."""
+
+    def add_wraps(
+        self, capture_id: str, wraps: Sequence[tuple[str, Mapping[str, Any]]], *, now: int
+    ) -> list[Wrap]:
+        """Store (recipient, event) pairs as the wraps of *capture_id*; unpublished older ones give way."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
+            db.executemany(
+                "INSERT INTO wrap (id, capture, recipient, event, created) VALUES (?, ?, ?, ?, ?)",
+                [
+                    (event["id"], capture_id, recipient, json.dumps(event, ensure_ascii=False), now)
+                    for recipient, event in wraps
+                ],
+            )
+            db.execute(
+                "UPDATE capture SET state = 'wrapped', attempts = 0, retry_at = 0, error = NULL WHERE id = ?",
+                (capture_id,),
+            )
+        return self.wraps(capture_id)
+
+    def wraps(self, capture_id: str) -> list[Wrap]:
+        """Return the wraps of *capture_id*."""
+        return [
+            _wrap(row)
+            for row in self._query("SELECT * FROM wrap WHERE capture = ? ORDER BY rowid", capture_id)
+        ]
+
+    def wrap(self, event_id: str) -> Wrap | None:
+        """Return the wrap *event_id*, or None when it is not ours."""
+        rows = self._query("SELECT * FROM wrap WHERE id = ?", event_id)
+        return _wrap(rows[0]) if rows else None
+
+    def stale_captures(self, *, now: int) -> list[str]:
+        """Return the ids of captures with an unpublished wrap older than STALE_WRAP_SECONDS."""
+        rows = self._query(
+            "SELECT DISTINCT capture FROM wrap WHERE published IS NULL AND created < ? ORDER BY created",
+            now - STALE_WRAP_SECONDS,
+        )
+        return [row["capture"] for row in rows]
+
+    def unpublished(self, *, now: int) -> list[Wrap]:
+        """Return the wraps that wait for `publish`, oldest first, without stale ones."""
+        return [
+            _wrap(row)
+            for row in self._query(
+                "SELECT * FROM wrap WHERE published IS NULL AND created >= ? ORDER BY created, rowid",
+                now - STALE_WRAP_SECONDS,
+            )
+        ]
+
+    def mark_published(self, event_id: str, deliveries: Sequence[Delivery], *, done: bool, now: int) -> None:
+        """Store what the relays said; *done* when the primary relay has the wrap."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT INTO delivery VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "accepted = excluded.accepted, message = excluded.message, at = excluded.at",
+                [(event_id, item.relay, item.accepted, item.message, now) for item in deliveries],
+            )
+            if not done:
+                return
+            db.execute(
+                "UPDATE wrap SET published = coalesce(published, ?), error = NULL WHERE id = ?",
+                (now, event_id),
+            )
+            db.execute(
+                "UPDATE capture SET state = 'published' WHERE state = 'wrapped' "
+                "AND id = (SELECT capture FROM wrap WHERE id = ?) AND NOT EXISTS "
+                "(SELECT 1 FROM wrap AS other WHERE other.capture = capture.id AND other.published IS NULL)",
+                (event_id,),
+            )
+
+    def deliveries(self, event_id: str) -> list[Delivery]:
+        """Return what the relays said of *event_id*."""
+        return [
+            Delivery(row["relay"], bool(row["accepted"]), row["message"])
+            for row in self._query("SELECT * FROM delivery WHERE wrap = ? ORDER BY rowid", event_id)
+        ]
+
+    def defer_wrap(self, event_id: str, error: str, *, now: int) -> None:
+        """Remember that publishing *event_id* failed for now; the delay to the next try doubles."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE wrap SET error = ?, attempts = attempts + 1, "
+                "retry_at = ? + min(? * (1 << min(attempts, 10)), ?) WHERE id = ?",
+                (error, now, FIRST_RETRY, LONGEST_RETRY, event_id),
+            )
+
+    def overview(self) -> list[dict[str, Any]]:
+        """Return one row a state: how many captures, the oldest one's begin, the last error."""
+        rows = self._query(
+            "SELECT state, count(*) AS captures, min(json_extract(record, '$.begin')) AS oldest, "
+            "max(error) AS error FROM capture GROUP BY state"
+        )
+        return [dict(row) for row in rows]

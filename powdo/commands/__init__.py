@@ -1,0 +1,1 @@
+"""One module per command: thin shells that join adapters, the pure core and the streams."""

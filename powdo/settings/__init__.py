@@ -1,0 +1,232 @@
+"""Settings: powdo.toml, the environment and paths, read once into one frozen object.
+
+Everything wrong is told together, with file and key. A flag beats the environment beats the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from powdo.errors import ConfigurationError, KeyRejectedError, PowdoError
+from powdo.settings import environment, schema
+from powdo.settings.paths import check_profile, config_path, data_dir, state_dir
+from powdo.settings.secrets import SecretSource
+
+if TYPE_CHECKING:
+    from powdo.worktime.rules import Rule
+
+_T = TypeVar("_T")
+_SECTIONS: dict[str, type] = {
+    "identity": schema.Identity,
+    "worker": schema.Worker,
+    "capture": schema.Capture,
+    "dvm": schema.Dvm,
+    "kimai": schema.Kimai,
+    "timesheets": schema.Timesheets,
+    "relay": schema.Relay,
+    "blossom": schema.Blossom,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one run. *sections* names those that the file has."""
+
+    config_path: Path
+    state_dir: Path
+    data_dir: Path
+    sections: frozenset[str] = frozenset()
+    identity: schema.Identity = field(default_factory=schema.Identity)
+    worker: schema.Worker = field(default_factory=schema.Worker)
+    capture: schema.Capture = field(default_factory=schema.Capture)
+    dvm: schema.Dvm = field(default_factory=schema.Dvm)
+    kimai: schema.Kimai = field(default_factory=schema.Kimai)
+    timesheets: schema.Timesheets = field(default_factory=schema.Timesheets)
+    relay: schema.Relay = field(default_factory=schema.Relay)
+    blossom: schema.Blossom = field(default_factory=schema.Blossom)
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def keystore_path(self) -> Path:
+        """Where the keys in custody lie."""
+        return self.data_dir / "keystore.json"
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this is a DVM's configuration."""
+        return "dvm" in self.sections
+
+    @property
+    def database_url(self) -> str:
+        """The DVM's database; a SQLite file in the state directory unless [dvm] names another."""
+        return self.dvm.database or f"sqlite:///{self.state_dir / 'dvm.sqlite'}"
+
+    def user(self) -> str:
+        """Return [identity] user. Raises: ConfigurationError."""
+        return self._needed("identity", "user", self.identity.user)
+
+    def access_user(self) -> str:
+        """Return [identity] access_user, or the identity where there is none (a DVM has one key)."""
+        return self.identity.access_user or self.user()
+
+    def listener(self) -> str:
+        """Return whose wraps `listen` asks for: the identity's on a DVM, the access key's at a worker's."""
+        return self.user() if self.is_operator else self.access_user()
+
+    def relays(self) -> tuple[str, ...]:
+        """Return the relays of this side, the primary one first. Raises: ConfigurationError."""
+        side = "dvm" if self.is_operator else "worker"
+        relays = self.dvm.relays if self.is_operator else self.worker.relays
+        return self._needed(side, "relays", relays)
+
+    def _needed(self, section: str, name: str, value: _T | None) -> _T:
+        if not value:
+            raise ConfigurationError(
+                f"'{self.config_path}' has no '{name}' in [{section}]",
+                hint="run `powdo init`, or choose a configuration with --config",
+            )
+        return value
+
+    def master_key(self) -> bytes:
+        """Return the 32 bytes that unlock the keystore. Raises: KeyRejectedError."""
+        value = self.master_key_source().read(environment.variables())
+        try:
+            master = bytes.fromhex(value)
+        except ValueError:
+            master = b""
+        if len(master) != 32 or len(value) != 64:
+            raise KeyRejectedError(
+                "the master key is not 64 hex digits", hint="make one with `openssl rand -hex 32`"
+            )
+        return master
+
+    def master_key_source(self) -> SecretSource:
+        """Return where the master key may come from."""
+        return SecretSource(
+            label="master key",
+            variable="NSEC_MASTER_KEY",
+            credential="nsec-master-key",
+            file=self.identity.master_key_file or self.config_path.parent / "master.key",
+            command=self.identity.master_key_command,
+            hint="set NSEC_MASTER_KEY or NSEC_MASTER_KEY_FILE; make a key with `openssl rand -hex 32`, "
+            "or run `powdo init`",
+        )
+
+    def kimai_token(self) -> str:
+        """Return Kimai's API token. Raises: KeyRejectedError."""
+        return SecretSource(
+            label="Kimai token",
+            variable="POWDO_KIMAI_TOKEN",
+            credential="kimai-token",
+            file=self.kimai.token_file,
+            command=self.kimai.token_command,
+            hint="make one in Kimai (profile, API access) and name it with token_file in [kimai]",
+        ).read(environment.variables())
+
+
+def load(*, config: str | None = None, profile: str | None = None) -> Settings:
+    """Return the settings of this run. Raises: ConfigurationError with every problem of the file."""
+    variables = environment.variables()
+    check_profile(profile)
+    file = config_path(config, profile, variables)
+    table = _read(file, required=config is not None)
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for name, content in table.items():
+        if name == "rule":
+            values["rules"] = _rules(content, problems)
+        elif name not in _SECTIONS:
+            problems.append(_unknown(f"section [{name}]", name, [*_SECTIONS, "rule"]))
+        elif not isinstance(content, dict):
+            problems.append(f"'{name}' is not a section; write [{name}]")
+        else:
+            values[name] = _section(name, _SECTIONS[name], content, problems)
+    _apply_environment(values, variables, problems)
+    if problems:
+        raise ConfigurationError(
+            f"'{file}' has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            problems=[f"{file}: {problem}" for problem in problems],
+            hint="see powdo.toml(5)",
+        )
+    return Settings(
+        config_path=file,
+        state_dir=state_dir(profile, variables),
+        data_dir=data_dir(profile, variables),
+        sections=frozenset(table),
+        **values,
+    )
+
+
+def _read(file: Path, *, required: bool) -> dict[str, Any]:
+    """Return the TOML in *file*; one that is not there is empty unless it was asked for by name."""
+    try:
+        with file.open("rb") as stream:
+            facts = os.fstat(stream.fileno())
+            data = stream.read()
+    except FileNotFoundError:
+        if required:
+            raise ConfigurationError(
+                f"cannot open '{file}': no such file", hint="`powdo init` writes one"
+            ) from None
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"cannot open '{file}': {error.strerror}") from None
+    if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o022:
+        raise ConfigurationError(f"others can write '{file}'", hint=f"run: chmod go-w '{file}'")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read '{file}': {error}") from None
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"unknown {what}" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def _section(name: str, kind: type, content: Mapping[str, Any], problems: list[str]) -> Any:
+    """Return the section object in *content*; what is wrong goes to *problems*."""
+    readers = {item.name: item.metadata["parse"] for item in fields(kind)}
+    values = {}
+    for option, value in content.items():
+        if option not in readers:
+            problems.append(_unknown(f"key '{option}' in [{name}]", option, list(readers)))
+            continue
+        try:
+            values[option] = readers[option](value)
+        except PowdoError as error:
+            problems.append(f"[{name}] {option}: {error.message}")
+    return kind(**values)
+
+
+def _rules(content: Any, problems: list[str]) -> tuple[Rule, ...]:
+    from powdo.worktime.rules import parse_rules
+
+    if not isinstance(content, list):
+        problems.append("'rule' is not a list; write [[rule]]")
+        return ()
+    rules, wrong = parse_rules(content)
+    problems.extend(wrong)
+    return rules
+
+
+def _apply_environment(values: dict[str, Any], variables: Mapping[str, str], problems: list[str]) -> None:
+    """Let NOSTR_RELAY_URL and NOSTR_PUBLIC_RELAYS beat the file's relays."""
+    relay, public = variables.get("NOSTR_RELAY_URL"), variables.get("NOSTR_PUBLIC_RELAYS")
+    changed: dict[str, dict[str, Any]] = {}
+    if relay:
+        changed["worker"] = {"relays": relay.split(",")}
+        changed["dvm"] = {"relays": relay.split(",")}
+    if public:
+        changed.setdefault("worker", {})["fan_out"] = public.split(",")
+    for name, table in changed.items():
+        found = _section(name, _SECTIONS[name], table, problems)
+        current = values.get(name, _SECTIONS[name]())
+        values[name] = replace(current, **{option: getattr(found, option) for option in table})

@@ -1,0 +1,66 @@
+"""Where secrets come from: the environment, a file, systemd's credentials, or a command; never argv.
+
+More than one source of the same kind of secret is an error, because nobody could tell which one counts.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from powdo.errors import KeyRejectedError
+from powdo.settings import environment
+from powdo.settings.paths import read_secret_file
+
+_COMMAND_TIMEOUT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where one secret may come from: *variable*, *variable*_FILE, a credential, *file*, *command*."""
+
+    label: str
+    variable: str
+    credential: str
+    file: Path | None
+    command: str | None
+    hint: str
+
+    def read(self, variables: Mapping[str, str]) -> str:
+        """Return the secret. Raises: KeyRejectedError when there is none, or it is unsafe."""
+        value = environment.secret(self.variable)
+        if value is not None:
+            return value.strip()
+        named = variables.get(f"{self.variable}_FILE")
+        if named:
+            return read_secret_file(Path(named))
+        folder = variables.get("CREDENTIALS_DIRECTORY")
+        if folder and (Path(folder) / self.credential).is_file():
+            return _read_credential(Path(folder) / self.credential)
+        if self.command:
+            return self._run()
+        if self.file is not None and self.file.exists():
+            return read_secret_file(self.file)
+        raise KeyRejectedError(f"no {self.label}", hint=self.hint)
+
+    def _run(self) -> str:
+        try:
+            done = subprocess.run(
+                shlex.split(self.command or ""), capture_output=True, timeout=_COMMAND_TIMEOUT, check=False
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            raise KeyRejectedError(f"cannot run the command for the {self.label}: {error}") from None
+        if done.returncode:
+            raise KeyRejectedError(f"the command for the {self.label} ended with status {done.returncode}")
+        return done.stdout.decode("utf-8", "replace").strip()
+
+
+def _read_credential(path: Path) -> str:
+    """Return a systemd credential; its directory is private to the unit, whatever its mode says."""
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise KeyRejectedError(f"cannot read the credential '{path}'") from None

@@ -1,0 +1,110 @@
+"""How durations, sizes, times and URLs are written in settings and flags."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import date, datetime, timedelta
+from urllib.parse import urlsplit
+
+from powdo.errors import ConfigurationError, PowdoError
+from powdo.records import parse_time
+
+_DURATION = re.compile(r"(\d{1,12})([smhdw]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE = re.compile(r"(\d{1,15})\s*([KMGT]i?B|B)?", re.ASCII)
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def parse_duration(value: object) -> int:
+    """Return the seconds that `240`, `30m`, `24h` or `14d` mean. Raises: ConfigurationError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigurationError(f"'{value}' is not a duration such as 240, 30m, 24h or 14d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes that `1048576` or `64MiB` mean. Raises: ConfigurationError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigurationError(f"'{value}' is not a size such as 64MiB")
+    return int(match[1]) * _BYTES[match[2] or "B"]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day).astimezone()
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """Return the instant *text* names: RFC 3339, a date, `now`, `today`, `yesterday`, a weekday, or `2w` ago.
+
+    Dates and words are midnights of the local zone. Raises: ConfigurationError.
+    """
+    word = text.strip().lower()
+    if word == "now":
+        return now
+    if word in ("today", "yesterday"):
+        return _midnight(now.date() - timedelta(days=word == "yesterday"))
+    if word in _WEEKDAYS:
+        back = (now.weekday() - _WEEKDAYS.index(word)) % 7
+        return _midnight(now.date() - timedelta(days=back))
+    if _DURATION.fullmatch(word) and word[-1:] in "smhdw":
+        return now - timedelta(seconds=parse_duration(word))
+    try:
+        if len(text) == 10:
+            return _midnight(date.fromisoformat(text))
+        if re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", text):
+            return datetime.fromisoformat(text).astimezone()
+        return parse_time(text)
+    except (ValueError, PowdoError):
+        raise ConfigurationError(
+            f"'{text[:40]}' is not a time: use RFC 3339, a date, or a word such as monday, yesterday, 2w"
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether *host* names this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(text: object, schemes: tuple[str, ...]) -> str:
+    """Return *text* without a trailing slash if it is a URL of one of *schemes* (`http`, `ws`; s is implied).
+
+    Plain http:// and ws:// are refused off loopback. Raises: ConfigurationError.
+    """
+    wanted = " or ".join(f"{scheme}s://" for scheme in schemes)
+    if not isinstance(text, str):
+        raise ConfigurationError(f"'{text}' is not a URL; use {wanted}")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError(f"'{text}' is not a URL; use {wanted}") from None
+    if not host or parts.username is not None or parts.fragment or not text.isprintable() or " " in text:
+        raise ConfigurationError(f"'{text}' is not a URL; use {wanted}")
+    if parts.scheme in schemes:
+        if not is_loopback(host):
+            raise ConfigurationError(f"'{text}' is not encrypted; use {parts.scheme}s:// off this machine")
+    elif parts.scheme not in {f"{scheme}s" for scheme in schemes}:
+        raise ConfigurationError(f"'{text}' is not a URL of the right kind; use {wanted}")
+    return text.rstrip("/")
+
+
+def parse_listen(text: object) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`. Raises: ConfigurationError."""
+    host, _, port = str(text).rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(f"'{text}' is not HOST:PORT")
+    return host.strip("[]"), int(port)

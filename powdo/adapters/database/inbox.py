@@ -1,0 +1,222 @@
+"""The durable queue of gift wraps between `listen` and `ingest`.
+
+Rules:
+- only a wrap whose id and signature were checked may come in: a forged one would take the place of the real;
+- a wrap is claimed with a lease; the lease of a process that died on this machine ends at once;
+- a wrap that is done keeps its id, so that it is known when a relay sends it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from powdo.adapters.database.engine import Database, opened
+from powdo.adapters.database.tables import inbox, relay_sync
+
+#: How long a claimed wrap stays ours, should this machine go down.
+LEASE = 900
+#: How many wraps of strangers are remembered.
+STRANGERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One gift wrap that waits to be ingested."""
+
+    wrap: str
+    event: Mapping[str, Any]
+    received_at: int
+    attempts: int
+
+
+class Inbox:
+    """The gift wraps that came in, and how far each relay was read."""
+
+    def __init__(self, database: str | Database) -> None:
+        self._database = opened(database)
+        self._me = _own_name()
+        self._free_the_dead()
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._database.close()
+
+    def add(self, event: Mapping[str, Any], relay: str, now: int | None = None) -> bool:
+        """Return whether the checked gift wrap *event* is new; it is on the disk by then."""
+        now = int(time.time()) if now is None else now
+        values = {
+            "wrap": event["id"],
+            "event": json.dumps(event, separators=(",", ":")),
+            "relay": relay,
+            "received_at": now,
+            "state": "waiting",
+            "attempts": 0,
+            "next_at": now,
+            "lease_until": 0,
+        }
+        insert = self._database.insert(inbox).values(values).on_conflict_do_nothing().returning(inbox.c.wrap)
+        with self._database.write() as connection:
+            return connection.execute(insert).scalar() is not None
+
+    def knows(self, wrap: str) -> bool:
+        """Return whether the gift wrap with the id *wrap* was ever added."""
+        with self._database.read() as connection:
+            return (
+                connection.execute(sa.select(inbox.c.wrap).where(inbox.c.wrap == wrap)).scalar() is not None
+            )
+
+    def outcome(self, wrap: str) -> str | None:
+        """Return what became of *wrap*, or None while it waits or is not known."""
+        with self._database.read() as connection:
+            found: str | None = connection.execute(
+                sa.select(inbox.c.outcome).where(inbox.c.wrap == wrap)
+            ).scalar()
+        return found
+
+    def synced(self, relay: str) -> int | None:
+        """Return when *relay* was last read to its end, in unix time."""
+        with self._database.read() as connection:
+            found: int | None = connection.execute(
+                sa.select(relay_sync.c.synced_at).where(relay_sync.c.relay == relay)
+            ).scalar()
+        return found
+
+    def set_synced(self, relay: str, at: int) -> None:
+        """Remember that *relay* was read to its end at the unix time *at*."""
+        insert = self._database.insert(relay_sync).values(relay=relay, synced_at=at)
+        insert = insert.on_conflict_do_update(index_elements=["relay"], set_={"synced_at": at})
+        with self._database.write() as connection:
+            connection.execute(insert)
+
+    def claim(self, now: int, *, lease: int = LEASE, limit: int = 1) -> list[Item]:
+        """Return up to *limit* wraps that are due, which no other run gets for *lease* seconds."""
+        due = (
+            sa.select(inbox)
+            .where(inbox.c.state == "waiting", inbox.c.next_at <= now, inbox.c.lease_until <= now)
+            .order_by(inbox.c.next_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return self._take(due, now + lease)
+
+    def claim_one(self, wrap: str, now: int, *, lease: int = LEASE) -> Item | None:
+        """Return the waiting *wrap*, due or not, unless another run holds it or it is done."""
+        wanted = (
+            sa.select(inbox)
+            .where(inbox.c.wrap == wrap, inbox.c.state == "waiting")
+            .where(sa.or_(inbox.c.lease_until <= now, inbox.c.lease_by == self._me))
+            .with_for_update(skip_locked=True)
+        )
+        return next(iter(self._take(wanted, now + lease)), None)
+
+    def _take(self, query: sa.Select[Any], until: int) -> list[Item]:
+        with self._database.write() as connection:
+            rows = connection.execute(query).all()
+            if rows:
+                connection.execute(
+                    inbox.update()
+                    .where(inbox.c.wrap.in_([row.wrap for row in rows]))
+                    .values(lease_until=until, lease_by=self._me)
+                )
+        return [
+            Item(
+                wrap=row.wrap,
+                event=json.loads(row.event),
+                received_at=row.received_at,
+                attempts=row.attempts,
+            )
+            for row in rows
+        ]
+
+    def done(self, wrap: str, outcome: str) -> None:
+        """End the wait of *wrap*, whose *outcome* is ingested, duplicate, rejected, stranger or skipped."""
+        with self._database.write() as connection:
+            finish(connection, wrap, outcome)
+
+    def defer(self, wrap: str, error: str, retry_at: int) -> None:
+        """Leave *wrap* waiting until *retry_at*, because of *error*."""
+        values = {"error": error[:1000], "next_at": retry_at, "lease_until": 0, "lease_by": None}
+        with self._database.write() as connection:
+            connection.execute(
+                inbox.update()
+                .where(inbox.c.wrap == wrap, inbox.c.state == "waiting")
+                .values(attempts=inbox.c.attempts + 1, **values)
+            )
+
+    def release(self, wrap: str) -> None:
+        """Give a claimed *wrap* back as it was."""
+        with self._database.write() as connection:
+            connection.execute(
+                inbox.update()
+                .where(inbox.c.wrap == wrap, inbox.c.lease_by == self._me)
+                .values(lease_until=0, lease_by=None)
+            )
+
+    def next_retry(self) -> int | None:
+        """Return the unix time at which the queue is worth another look, or None when nothing waits."""
+        later = sa.case((inbox.c.next_at > inbox.c.lease_until, inbox.c.next_at), else_=inbox.c.lease_until)
+        with self._database.read() as connection:
+            found: int | None = connection.execute(
+                sa.select(sa.func.min(later)).where(inbox.c.state == "waiting")
+            ).scalar()
+        return found
+
+    def _free_the_dead(self) -> None:
+        """End the leases of processes of this machine that are gone."""
+        here = self._me.rsplit("/", 2)[0] + "/"
+        holders = (
+            sa.select(inbox.c.lease_by).distinct().where(inbox.c.lease_by.startswith(here, autoescape=True))
+        )
+        with self._database.read() as connection:
+            dead = [name for (name,) in connection.execute(holders) if not _alive(name)]
+        if dead:
+            with self._database.write() as connection:
+                connection.execute(
+                    inbox.update().where(inbox.c.lease_by.in_(dead)).values(lease_until=0, lease_by=None)
+                )
+
+
+def finish(connection: sa.Connection, wrap: str, outcome: str) -> None:
+    """Mark *wrap* as done on *connection*; of strangers only the last are remembered."""
+    values: dict[str, Any] = {"state": "done", "outcome": outcome, "lease_until": 0, "lease_by": None}
+    connection.execute(inbox.update().where(inbox.c.wrap == wrap).values(event=None, error=None, **values))
+    if outcome != "stranger":
+        return
+    strangers = sa.select(inbox.c.wrap).where(inbox.c.outcome == "stranger")
+    if (
+        connection.execute(sa.select(sa.func.count()).select_from(strangers.subquery())).scalar() or 0
+    ) > STRANGERS:
+        oldest = strangers.order_by(inbox.c.received_at).limit(STRANGERS // 10)
+        connection.execute(inbox.delete().where(inbox.c.wrap.in_(oldest)))
+
+
+def _started(pid: str) -> str | None:
+    """Return when the process *pid* started, so that a number used again is not taken for the old process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _own_name() -> str:
+    """Return a name for this process that nothing else bears: boot / process namespace / number / start."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        space = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        boot, space = "unknown", "unknown"
+    return f"{boot}/{space}/{os.getpid()}/{_started(str(os.getpid()))}"
+
+
+def _alive(name: str) -> bool:
+    _, _, pid, started = name.split("/")
+    return _started(pid) == started

@@ -1,0 +1,1 @@
+"""The DVM's schema, step by step."""

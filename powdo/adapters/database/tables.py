@@ -1,0 +1,215 @@
+"""The DVM's tables, as SQLAlchemy Core.
+
+Rules:
+- times are microseconds since 1970 UTC (`*_us`), or seconds where nobody counts with them (`*_at`);
+- a table changes only together with a migration in `migrations/versions` (a test compares the two);
+- what a peer sent is kept as ASCII-escaped JSON text, which every database can hold.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of exactly the type INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Hex = String(64)
+
+
+def _worker() -> Column[int]:
+    return Column("worker_id", _Id, ForeignKey("worker.id"), nullable=False)
+
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kimai_user", Integer),
+    Column("timezone", Text),
+    Column("disabled", Boolean, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+)
+
+worker_key = Table(
+    "worker_key",
+    metadata,
+    Column("pubkey", _Hex, primary_key=True),
+    _worker(),
+    Column("role", String(8), nullable=False),  # identity | access
+    Column("added_at", BigInteger, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("wrap", _Hex, primary_key=True),
+    Column("event", Text),  # forgotten once a stranger's
+    Column("relay", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("state", String(8), nullable=False),  # waiting | done
+    Column("outcome", String(9)),  # ingested | duplicate | rejected | stranger | skipped
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("lease_by", Text),
+    Column("error", Text),
+    Index(None, "state", "next_at"),
+)
+
+relay_sync = Table(
+    "relay_sync",
+    metadata,
+    Column("relay", Text, primary_key=True),
+    Column("synced_at", BigInteger, nullable=False),
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    Column("wrap", _Hex, primary_key=True),
+    Column("rumor", _Hex),
+    Column("pubkey", _Hex),
+    Column("worker_id", _Id, ForeignKey("worker.id")),
+    Column("reason", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("rejected_at", BigInteger, nullable=False),
+    Column("receipt_due", Boolean, nullable=False),
+    Index(None, "worker_id", "rejected_at"),
+)
+
+bundle = Table(
+    "bundle",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _worker(),
+    Column("wrap", _Hex, nullable=False),
+    Column("rumor", _Hex, nullable=False, unique=True),
+    Column("pubkey", _Hex, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("sha256", _Hex, nullable=False),
+    Column("ox", _Hex, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", _Hex, nullable=False),
+    Column("previous", _Hex),
+    Column("link", Text, nullable=False),
+    Column("link_event", Text),
+    Column("manifest", Text, nullable=False),
+    Column("screenshots", Integer, nullable=False),
+    Column("bucket_events", Integer, nullable=False),
+    Column("wrap_event", Text, nullable=False),
+    Column("seal_event", Text, nullable=False),
+    Column("rumor_event", Text, nullable=False),
+    Column("ingested_at", BigInteger, nullable=False),
+    Column("receipt_due", Boolean, nullable=False),
+    UniqueConstraint("worker_id", "sha256"),
+    UniqueConstraint("worker_id", "device", "sequence"),
+    Index(None, "worker_id", "begin_us"),
+    Index(None, "wrap"),
+)
+
+withheld = Table(
+    "withheld",
+    metadata,
+    Column("worker_id", _Id, ForeignKey("worker.id"), primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("previous", _Hex),
+    Column("link", Text, nullable=False),
+    Column("link_event", Text),
+)
+
+screenshot = Table(
+    "screenshot",
+    metadata,
+    Column("bundle_id", _Id, ForeignKey("bundle.id"), primary_key=True),
+    Column("file", Text, primary_key=True),
+    _worker(),
+    Column("time_us", BigInteger, nullable=False),
+    Column("monitor", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("sha256", _Hex, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Index(None, "worker_id", "time_us"),
+)
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _worker(),
+    Column("device_id", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("longest_us", BigInteger, nullable=False),  # how far before a range its bucket events may begin
+    UniqueConstraint("worker_id", "device_id", "bucket"),
+)
+
+bucket_event = Table(
+    "bucket_event",
+    metadata,
+    Column("bucket_id", _Id, ForeignKey("bucket.id"), primary_key=True, autoincrement=False),
+    Column("begin_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(32), primary_key=True),  # half a sha256 of the data
+    Column("end_us", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dirty = Table(
+    "dirty",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _worker(),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Index(None, "worker_id"),
+)
+
+timesheet_sent = Table(
+    "timesheet_sent",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    _worker(),
+    Column("marker", Text, nullable=False, unique=True),
+    Column("kimai_id", BigInteger),
+    Column("state", String(8), nullable=False),  # intent | sent | deleted | kept
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("activity", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("returned", Text),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(None, "worker_id", "begin_us"),
+)

@@ -56,7 +56,7 @@ _EDITORS = {
     "helix": rf"helix|^hx$|{_TERMINALS}",
     "kakoune": _TERMINALS,
     "sublime": r"sublime",
-    "jetbrains": r"jetbrains|idea|pycharm|(web|php|android.?)st(orm|udio)|goland|clion|rider|rubymine|datagrip|rustrover",
+    "jetbrains": r"jetbrains|idea|pycharm|(web|php|android.?)st(orm|udio)|goland|clion|rider|rubymine",
     "atom": r"^atom|pulsar",
     "eclipse": r"eclipse",
     "visualstudio": r"devenv|visual studio",

@@ -117,20 +117,25 @@ class _Runs:
         self.first: _Run | None = None
         self.last: _Run | None = None
 
+    def _reach(self, end: int, begin: int) -> bool:
+        """Return whether no long pause and no wall lies between *end* and *begin*."""
+        if begin == end:
+            return True
+        at = bisect_left(self.edges, end)
+        return begin - end <= self.limits.merge_gap and (at == len(self.edges) or self.edges[at] >= begin)
+
     def near(self, one: _Run | None, other: _Run | None) -> bool:
-        """Return whether no long pause and no wall lies between two neighbours."""
-        if one is None or other is None or other.begin - one.end > self.limits.merge_gap:
-            return False
-        at = bisect_left(self.edges, one.end)
-        return at == len(self.edges) or self.edges[at] >= other.begin
+        """Return whether two neighbours are both there and within reach."""
+        return one is not None and other is not None and self._reach(one.end, other.begin)
 
     def add(self, item: Slice, rule: Rule | None) -> None:
+        """Put *item* at the end of the chain."""
         booking, last = _booking(rule), self.last
-        run = _Run(item.begin, item.end, booking, [(item, rule)], before=last)
-        if last is not None and last.booking == booking and self.near(last, run):
+        if last is not None and last.booking == booking and self._reach(last.end, item.begin):
             last.end = item.end
             last.pieces.append((item, rule))
             return
+        run = _Run(item.begin, item.end, booking, [(item, rule)], before=last)
         if last is None:
             self.first = run
         else:

@@ -34,7 +34,6 @@ COMMANDS = {
     "report": "Count active time by app, project, day, activity or worker.",
     "timesheets": "Write the timesheets that the stored activity makes.",
     "kimai-sync": "Bring Kimai's timesheets in step with the stored activity.",
-    "status": "Show what waits where on the worker's side.",
     "relay": "Run the relay.",
     "blossom": "Run the Blossom server.",
     "demo": "Run the whole line on this machine with a sample day.",

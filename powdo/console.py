@@ -78,6 +78,11 @@ class Console:
             if hint:
                 self._say("hint", hint)
 
+    def note(self, text: str) -> None:
+        """Say what a person asked to be told, unless -q."""
+        if self.level > QUIET:
+            self._say("info", text)
+
     def info(self, text: str) -> None:
         """Say what happens, with -v."""
         if self.level >= VERBOSE:

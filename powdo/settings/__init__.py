@@ -137,6 +137,23 @@ def load(*, config: str | None = None, profile: str | None = None) -> Settings:
     check_profile(profile)
     file = config_path(config, profile, variables)
     table = _read(file, required=config is not None)
+    values = _values(table, file, variables)
+    return Settings(
+        config_path=file,
+        state_dir=state_dir(profile, variables),
+        data_dir=data_dir(profile, variables),
+        sections=frozenset(table),
+        **values,
+    )
+
+
+def parse(content: str, file: Path) -> None:
+    """Check *content* as what *file* would hold. Raises: ConfigurationError with every problem."""
+    _values(_parse(content.encode("utf-8"), file), file, {})
+
+
+def _values(table: Mapping[str, Any], file: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the sections and rules in *table*. Raises: ConfigurationError with every problem."""
     problems: list[str] = []
     values: dict[str, Any] = {}
     for name, content in table.items():
@@ -155,13 +172,7 @@ def load(*, config: str | None = None, profile: str | None = None) -> Settings:
             problems=[f"{file}: {problem}" for problem in problems],
             hint="see powdo.toml(5)",
         )
-    return Settings(
-        config_path=file,
-        state_dir=state_dir(profile, variables),
-        data_dir=data_dir(profile, variables),
-        sections=frozenset(table),
-        **values,
-    )
+    return values
 
 
 def _read(file: Path, *, required: bool) -> dict[str, Any]:
@@ -180,6 +191,10 @@ def _read(file: Path, *, required: bool) -> dict[str, Any]:
         raise ConfigurationError(f"cannot open '{file}': {error.strerror}") from None
     if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o022:
         raise ConfigurationError(f"others can write '{file}'", hint=f"run: chmod go-w '{file}'")
+    return _parse(data, file)
+
+
+def _parse(data: bytes, file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -134,11 +134,3 @@ class Outbox(Captures):
                 "retry_at = ? + min(? * (1 << min(attempts, 10)), ?) WHERE id = ?",
                 (error, now, FIRST_RETRY, LONGEST_RETRY, event_id),
             )
-
-    def overview(self) -> list[dict[str, Any]]:
-        """Return one row a state: how many captures, the oldest one's begin, the last error."""
-        rows = self._query(
-            "SELECT state, count(*) AS captures, min(json_extract(record, '$.begin')) AS oldest, "
-            "max(error) AS error FROM capture GROUP BY state"
-        )
-        return [dict(row) for row in rows]

@@ -1,0 +1,308 @@
+"""Blossom without I/O: authorization tokens (BUD-11), blob descriptors (BUD-02) and addresses (BUD-01).
+
+Rules:
+- a token we make is one string in standard base64 and in base64url, because servers in the field
+  understand one alphabet or the other; it is printable ASCII without `>`, `?` and `~`, padded with spaces;
+- a token we check is taken in both alphabets, padded or not, and everything in it is taken strictly;
+- reasons for refusing a token are ASCII: they go into the X-Reason header.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from powdo.errors import BadRecordError, PeerProtocolError
+from powdo.nips.curve import SecretKey
+from powdo.nips.event import Event, Unsigned, sign
+from powdo.records import decode_json
+
+KIND = 24242
+VERBS = frozenset({"get", "upload", "list", "delete", "media"})
+#: How far back a token is dated: BUD-11 wants the past, and clocks differ by seconds.
+BACKDATED = 5
+LIFETIME = 300
+LONGEST_LIFE = 24 * 3600 + 600
+MAX_TOKEN = 16384
+
+#: The one shape of a path that names a blob; nothing else of a request path is ever used.
+BLOB_PATH = re.compile(r"/([0-9a-f]{64})(?:\.[A-Za-z0-9]{1,10})?", re.ASCII)
+OCTETS = "application/octet-stream"
+_EXTENSIONS = {"application/zip": ".zip", OCTETS: ".bin"}
+_HEX32 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}", re.ASCII)
+_URLSAFE = str.maketrans("-_", "+/")
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
+_CONTENT = {
+    "get": "Download a blob",
+    "upload": "Upload a blob",
+    "list": "List blobs",
+    "delete": "Delete a blob",
+    "media": "Upload a blob",
+}
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def is_hash(text: str) -> bool:
+    """Return whether *text* is a sha256 in lower-case hex."""
+    return _HEX32.fullmatch(text) is not None
+
+
+def extension(media_type: str) -> str:
+    """Return the extension a blob of *media_type* has in its address; always one (BUD-02)."""
+    return _EXTENSIONS.get(media_type, ".bin")
+
+
+def blob_url(server: str, sha256: str, media_type: str) -> str:
+    """Return where *server* serves the blob *sha256*."""
+    return f"{server.rstrip('/')}/{sha256}{extension(media_type)}"
+
+
+def hash_in_url(url: str) -> str | None:
+    """Return the sha256 a URL names: its last 64 hex digits in a row (BUD-03), or None."""
+    found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", url, re.ASCII)
+    return found[-1] if found else None
+
+
+def domain(url: str) -> str:
+    """Return the bare lower-case domain of *url*, as `server` tags hold it. Raises: BadRecordError."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise BadRecordError(f"not a URL with a host: '{url[:80]}'")
+    return host.lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine by its name or literal address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(url: str) -> str:
+    """Return *url* if it is https, or http to this machine. Raises: BadRecordError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises for nonsense
+    except ValueError:
+        raise BadRecordError(f"not a URL: '{url[:80]}'") from None
+    host = domain(url)
+    if parts.username is not None or port == 0 or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
+        raise BadRecordError(f"not a URL of a blob or its server: '{url[:80]}'")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise BadRecordError(f"'{url[:80]}' is not https", hint="http is for this machine only")
+    return url
+
+
+def host_allowed(url: str, allowed: Collection[str]) -> bool:
+    """Return whether *url* leads to one of *allowed*: `scheme://host[:port]`, `host:port` or `host`."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return False
+    for entry in allowed:
+        wanted = urlsplit(entry if "://" in entry else f"//{entry}")
+        try:
+            wanted_port = wanted.port or {"http": 80, "https": 443}.get(wanted.scheme)
+        except ValueError:
+            continue
+        same = wanted.hostname == parts.hostname and wanted.scheme in ("", parts.scheme)
+        if same and wanted_port in (None, port):
+            return True
+    return False
+
+
+# --- descriptors ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A blob descriptor (BUD-02)."""
+
+    url: str
+    sha256: str
+    size: int
+    type: str = OCTETS
+    uploaded: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the descriptor as its JSON object."""
+        return {
+            "url": self.url,
+            "sha256": self.sha256,
+            "size": self.size,
+            "type": self.type,
+            "uploaded": self.uploaded,
+        }
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        return None
+    return value
+
+
+def parse_descriptor(value: object) -> Descriptor:
+    """Return the descriptor in *value*, all five fields as BUD-02 wants them. Raises: BadRecordError."""
+    obj = value if isinstance(value, Mapping) else {}
+    url, sha256, media_type = obj.get("url"), obj.get("sha256"), obj.get("type")
+    size, uploaded = _count(obj.get("size")), _count(obj.get("uploaded"))
+    if (
+        not isinstance(url, str)
+        or not isinstance(sha256, str)
+        or not isinstance(media_type, str)
+        or not is_hash(sha256)
+        or size is None
+        or uploaded is None
+    ):
+        raise BadRecordError("not a blob descriptor")
+    check_address(url)
+    if hash_in_url(url) != sha256:
+        raise BadRecordError("the url of a blob descriptor names another blob")
+    return Descriptor(url=url, sha256=sha256, size=size, type=media_type, uploaded=uploaded)
+
+
+def read_answer(body: bytes) -> Descriptor:
+    """Return the descriptor a server answered with, forgiving all but hash and size.
+
+    Servers leave fields out or write them their own way; what a client needs is the two it compares.
+    Raises: PeerProtocolError.
+    """
+    try:
+        obj = decode_json(body)
+    except BadRecordError as error:
+        raise PeerProtocolError(f"blob descriptor is {error.message}") from None
+    obj = obj if isinstance(obj, dict) else {}
+    sha256, size = obj.get("sha256"), _count(obj.get("size"))
+    if not isinstance(sha256, str) or not is_hash(sha256.lower()) or size is None:
+        raise PeerProtocolError("answer is not a blob descriptor")
+    url, media_type = obj.get("url"), obj.get("type")
+    return Descriptor(
+        url=url if isinstance(url, str) else "",
+        sha256=sha256.lower(),
+        size=size,
+        type=media_type if isinstance(media_type, str) else OCTETS,
+        uploaded=_count(obj.get("uploaded")) or 0,
+    )
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+def make_token(
+    key: SecretKey,
+    verb: str,
+    *,
+    server: str,
+    hashes: Sequence[str] = (),
+    now: int,
+    aux: bytes,
+    lifetime: int = LIFETIME,
+) -> str:
+    """Return an Authorization header for *verb* at the URL *server*, for the blobs *hashes* (BUD-11)."""
+    if verb not in VERBS:
+        raise ValueError(verb)
+    tags = (
+        ("t", verb),
+        *(("x", sha256) for sha256 in hashes),
+        ("expiration", str(now + lifetime)),
+        ("server", domain(server)),
+    )
+    event = sign(Unsigned(key.pubkey, now - BACKDATED, KIND, tags, _CONTENT[verb]), key, aux)
+    return f"Nostr {encode_token(event)}"
+
+
+def encode_token(event: Event) -> str:
+    """Return *event* as base64 that reads the same in both alphabets and needs no padding."""
+    text = json.dumps(event.to_json(), separators=(",", ":"))  # ASCII
+    for symbol in ">?~\x7f":  # the only ASCII that gives the two symbols the alphabets differ in
+        text = text.replace(symbol, f"\\u{ord(symbol):04x}")
+    return base64.b64encode((text + " " * (-len(text) % 3)).encode()).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What a checked token allows: *hashes* empty when it names no blob."""
+
+    id: str
+    pubkey: str
+    verb: str
+    hashes: frozenset[str]
+    expires: int
+
+
+def read_token(header: str, verb: str, *, domains: Collection[str], now: int) -> Token:
+    """Return what the Authorization *header* allows at a server known as *domains* (BUD-11).
+
+    The caller compares `hashes`. Raises: PeerProtocolError with an ASCII reason.
+    """
+    event = _decode_token(header)
+    if event.kind != KIND:
+        raise PeerProtocolError("token is not of kind 24242")
+    if event.created_at > now:
+        raise PeerProtocolError("token is dated in the future")
+    expires = _expiration(event)
+    if expires <= now:
+        raise PeerProtocolError("token has expired")
+    if expires - event.created_at > LONGEST_LIFE:
+        raise PeerProtocolError("token is valid for more than a day")
+    if _values(event, "t") != [verb]:
+        raise PeerProtocolError(f"token is not for '{verb}'")
+    servers = _values(event, "server")
+    if servers and not any(server in domains for server in servers):
+        raise PeerProtocolError("token is for another server")
+    hashes = _values(event, "x")
+    if not all(is_hash(sha256) for sha256 in hashes):
+        raise PeerProtocolError("token names a blob by something else than its sha256")
+    try:
+        event.verify()
+    except PeerProtocolError:
+        raise PeerProtocolError("token has a wrong id or signature") from None
+    return Token(id=event.id, pubkey=event.pubkey, verb=verb, hashes=frozenset(hashes), expires=expires)
+
+
+def _decode_token(header: str) -> Event:
+    scheme, _, text = header.partition(" ")
+    text = text.strip(" ")
+    if scheme.lower() != "nostr":
+        raise PeerProtocolError("authorization is not of the Nostr scheme")
+    if len(text) > MAX_TOKEN or not _BASE64.fullmatch(text):
+        raise PeerProtocolError("token is not base64")
+    text = text.rstrip("=").translate(_URLSAFE)
+    try:
+        value = decode_json(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        if not isinstance(value, dict):
+            raise PeerProtocolError("token is not an event")
+        return Event.from_json(value)
+    except binascii.Error:
+        raise PeerProtocolError("token is not base64") from None
+    except BadRecordError:
+        raise PeerProtocolError("token is not an event") from None
+
+
+def _values(event: Event, name: str) -> list[str]:
+    """Return the first values of the tags *name*; a tag without one counts as an empty value."""
+    return [tag[1] if len(tag) > 1 else "" for tag in event.tags if tag and tag[0] == name]
+
+
+def _expiration(event: Event) -> int:
+    values = _values(event, "expiration")
+    if len(values) != 1 or not _INTEGER.fullmatch(values[0]):
+        raise PeerProtocolError("token has no expiration")
+    return int(values[0])

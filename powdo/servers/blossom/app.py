@@ -1,0 +1,243 @@
+"""The server itself: from a request to its handler, and from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from powdo.errors import BusyError, CannotCreateError
+from powdo.nips.blossom import BLOB_PATH
+from powdo.servers.allowlist import Allowlist
+from powdo.servers.blossom.blobs import Blobs
+from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.gate import Gate
+from powdo.servers.blossom.metadata import Metadata
+from powdo.servers.blossom.storage import Folder
+from powdo.servers.blossom.uploads import Locks, Uploads
+from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal, client_address
+
+_LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
+#: Paths that try to name a blob, or an owner, and fail: 400 rather than 404.
+_MALFORMED = re.compile(r"/list/.*|/?[^/]*[0-9A-Fa-f]{60}.*", re.ASCII | re.DOTALL)
+_HASHES = re.compile(r"([0-9A-Fa-f]{8})[0-9A-Fa-f]{56}")
+_ABOUT = "A Blossom server of powdo: it keeps encrypted blobs for the keys on its list.\n"
+_SYNCING_THREADS = 8
+_READ_BUFFER = 1 << 20
+_HEADER_TIMEOUT = 15.0
+_LINGERING = 5.0
+
+
+class Application:
+    """Answers every request, whatever it is."""
+
+    def __init__(self, config: Config, uploads: Uploads, blobs: Blobs) -> None:
+        self._config = config
+        self._uploads = uploads
+        self._blobs = blobs
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        """Return the answer to *request*."""
+        response = await self._guarded(request)
+        path = _HASHES.sub(r"\1...", _path(request))
+        address = client_address(request, self._config.trusted_proxies)
+        self._config.log(f"{address} {request.method} {path} {response.status}")
+        return response
+
+    async def _guarded(self, request: BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._route(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except (ConnectionError, web.RequestPayloadError):
+            return Refusal(400, "the request was cut off", {"Connection": "close"}).response()
+        except (OSError, sqlite3.Error) as error:
+            self._config.warn(f"cannot answer {request.method}: {error}")
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return Refusal(
+                507 if full else 503, "no room left" if full else "storage is out of order"
+            ).response()
+
+    async def _route(self, request: BaseRequest) -> web.StreamResponse:
+        method, path = request.method, _path(request)
+        if method == "OPTIONS":
+            return web.Response(status=204, headers=COMMON | PREFLIGHT)
+        if match := BLOB_PATH.fullmatch(path):
+            if method in ("GET", "HEAD"):
+                return await self._blobs.get(request, match[1])
+            if method == "DELETE":
+                return await self._blobs.delete(request, match[1])
+            raise _wrong_method("GET, HEAD, DELETE, OPTIONS")
+        if path == "/upload":
+            if method == "PUT":
+                return await self._uploads.put(request)
+            if method == "HEAD":
+                return await self._uploads.check(request)
+            raise _wrong_method("PUT, HEAD, OPTIONS")
+        if match := _LIST_PATH.fullmatch(path):
+            if method == "GET":
+                return await self._blobs.list(request, match[1])
+            raise _wrong_method("GET, OPTIONS")
+        if path == "/" and method in ("GET", "HEAD"):
+            return web.Response(text=_ABOUT, headers=COMMON)
+        raise (
+            Refusal(400, "the path is malformed")
+            if _MALFORMED.fullmatch(path)
+            else Refusal(404, "nothing here")
+        )
+
+
+def _path(request: BaseRequest) -> str:
+    """Return the path as it was sent, nothing decoded; the absolute form is a proxy's way to say it."""
+    target = request.raw_path
+    if not target.startswith("/"):
+        target = request.rel_url.raw_path or "/"
+    return target.partition("?")[0].partition("#")[0]
+
+
+def _wrong_method(allowed: str) -> Refusal:
+    return Refusal(405, "the method is not for this path", {"Allow": allowed})
+
+
+class _Protocol(web.RequestHandler):
+    """Says what HTTP itself finds wrong the way we say everything; a broken request is never logged."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that cannot be read, or that we failed at."""
+        if status >= 500 and exc is not None:
+            self.log_exception("error at %s", request.method, exc_info=exc)
+        reason = "the request is not HTTP" if status == 400 else "the server failed"
+        response = Refusal(status, reason).response()
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes our protocol for each connection."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+@contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Hold the data directory: what another server receives must not be swept. Raises: BusyError."""
+    path = config.data / "blossom.lock"
+    try:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BusyError(f"another server uses '{config.data}'") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Serve until *stop* is set; `config.ready` is called with the URL once connections are taken.
+
+    Raises: BusyError, CannotCreateError, ConfigurationError.
+    """
+    with _alone(config):
+        storage = Folder(config.data)
+        allowlist = Allowlist(config.allowlist or config.data / "allowlist.json", config.allow)
+        listener = _listen(config)
+        metadata = Metadata(config.data / "blossom.sqlite")
+        executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")
+        try:
+            port = listener.getsockname()[1]
+            base = config.base(port)
+            gate = Gate(allowlist, config.domains(port), everyone=config.open)
+            locks = Locks()
+            application = Application(
+                config,
+                Uploads(config, base, gate, storage, metadata, locks, executor),
+                Blobs(config, base, gate, storage, metadata, locks),
+            )
+            await _run(config, application, listener, base, stop)
+        finally:
+            executor.shutdown()
+            await metadata.close()
+            listener.close()
+
+
+def _listen(config: Config) -> socket.socket:
+    """Return a listening socket. Raises: CannotCreateError."""
+    name = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
+    try:
+        found = socket.getaddrinfo(
+            config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1024)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CannotCreateError(f"cannot listen on '{name}': {error.strerror}") from None
+    return listener
+
+
+async def _run(
+    config: Config, application: Application, listener: socket.socket, base: str, stop: asyncio.Event
+) -> None:
+    """Take connections until *stop*; what is being answered then may end."""
+    server = _Server(
+        application.handle,
+        access_log=None,
+        logger=_logger(config),
+        auto_decompress=False,
+        keepalive_timeout=_HEADER_TIMEOUT,
+        lingering_time=_LINGERING,
+        read_bufsize=_READ_BUFFER,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=config.shutdown_timeout)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=1024).start()
+        config.ready(base)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _logger(config: Config) -> logging.Logger:
+    """Return a logger that tells `config.warn` what went wrong in us, and nothing of requests."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            config.warn(f"{record.getMessage()}: {error!r}" if error else record.getMessage())
+
+    logger = logging.Logger("powdo.blossom", logging.ERROR)  # one a server, known to nobody else
+    logger.addHandler(Handler())
+    return logger

@@ -1,0 +1,75 @@
+"""What the Blossom server is told; nothing here changes while it runs."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from powdo.errors import ConfigurationError
+from powdo.nips.blossom import OCTETS, domain, is_loopback
+from powdo.settings.units import check_url
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_SIZE = 64 << 20
+
+
+def _silent(_text: str) -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """*url* is what the world calls this server; without it the address it listens on."""
+
+    host: str
+    port: int
+    data: Path
+    url: str | None = None
+    allow: tuple[str, ...] = ()
+    allowlist: Path | None = None
+    open: bool = False
+    private: bool = False
+    max_size: int = MAX_SIZE
+    types: frozenset[str] = frozenset({"application/zip", OCTETS})
+    trusted_proxies: tuple[Network, ...] = ()
+    idle_timeout: float = 20.0
+    min_rate: int = 4096
+    shutdown_timeout: float = 10.0
+    ready: Callable[[str], None] = field(default=_silent)
+    log: Callable[[str], None] = field(default=_silent)
+    warn: Callable[[str], None] = field(default=_silent)
+
+    def __post_init__(self) -> None:
+        if self.max_size < 1:
+            raise ConfigurationError("the greatest size of a blob must be at least one byte")
+        if self.url is not None:
+            check_url(self.url, ("http",))
+
+    def base(self, port: int) -> str:
+        """Return the URL that descriptors begin with, once the server listens on *port*."""
+        if self.url is not None:
+            return self.url.rstrip("/")
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def domains(self, port: int) -> frozenset[str]:
+        """Return the names under which `server` tags may call this server; never what a client says."""
+        name = domain(self.base(port))
+        names = {name}
+        if self.url is None and is_loopback(name):
+            names |= {"localhost", "127.0.0.1", "::1"}
+        return frozenset(names | {f"[{each}]" for each in names if ":" in each})
+
+
+def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    """Return the networks of CIDR notation. Raises: ConfigurationError."""
+    result = []
+    for text in texts:
+        try:
+            result.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"not a network: {error}") from None
+    return tuple(result)

@@ -1,0 +1,52 @@
+"""Who may do what: the token of a request, and the allowlist."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from aiohttp.web_request import BaseRequest
+
+from powdo.errors import PeerProtocolError
+from powdo.nips.blossom import Token, read_token
+from powdo.servers.allowlist import Allowlist
+from powdo.servers.blossom.wire import Refusal
+
+
+class Gate:
+    """Checks tokens for a server known as *domains*; *everyone* may write on an open server."""
+
+    def __init__(self, allowlist: Allowlist, domains: Collection[str], *, everyone: bool) -> None:
+        self._allowlist = allowlist
+        self._domains = domains
+        self._everyone = everyone
+
+    def token(self, request: BaseRequest, verb: str) -> Token:
+        """Return the token of *request* for *verb*. Raises: Refusal 401."""
+        headers = request.headers.getall("Authorization", [])
+        if not headers:
+            raise Refusal(401, f"a token for '{verb}' is required (BUD-11)")
+        if len(headers) > 1:
+            raise Refusal(401, "more than one Authorization header")
+        try:
+            return read_token(headers[0], verb, domains=self._domains, now=int(time.time()))
+        except PeerProtocolError as error:
+            raise Refusal(401, error.message) from None
+
+    def require_hash(self, token: Token, sha256: str) -> None:
+        """Let pass a token that names *sha256*. Raises: Refusal 401."""
+        if sha256 not in token.hashes:
+            raise Refusal(401, "token is not for this blob")
+
+    def require_listed(self, token: Token) -> None:
+        """Let pass a token of a key on the allowlist. Raises: Refusal 403."""
+        if not self._everyone and token.pubkey not in self._allowlist:
+            raise Refusal(403, "this key is not on the allowlist")
+
+    def reader(self, request: BaseRequest, sha256: str) -> Token:
+        """Return the token that lets *request* read *sha256* on a private server. Raises: Refusal."""
+        token = self.token(request, "get")
+        if token.hashes:  # optional for get (BUD-11)
+            self.require_hash(token, sha256)
+        self.require_listed(token)
+        return token

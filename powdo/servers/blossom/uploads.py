@@ -1,0 +1,176 @@
+"""PUT /upload (BUD-02) and HEAD /upload (BUD-06): what is taken, and the way of a blob to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import time
+from concurrent.futures import Executor
+from weakref import WeakValueDictionary
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from powdo.nips.blossom import OCTETS, Descriptor, Token, blob_url, is_hash
+from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.gate import Gate
+from powdo.servers.blossom.metadata import Blob, Metadata
+from powdo.servers.blossom.storage import Incoming, Storage
+from powdo.servers.blossom.wire import COMMON, Refusal
+
+_LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}", re.ASCII)
+
+
+class Locks:
+    """One lock a blob, so that an upload and a deletion of the same bytes take turns."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, sha256: str) -> asyncio.Lock:
+        """Return the lock of a blob; it lives as long as somebody holds or awaits it."""
+        lock = self._locks.get(sha256)
+        if lock is None:
+            lock = self._locks[sha256] = asyncio.Lock()
+        return lock
+
+
+class Uploads:
+    """Takes blobs of listed keys."""
+
+    def __init__(
+        self,
+        config: Config,
+        base: str,
+        gate: Gate,
+        storage: Storage,
+        metadata: Metadata,
+        locks: Locks,
+        executor: Executor,
+    ) -> None:
+        self._config = config
+        self._base = base
+        self._gate = gate
+        self._storage = storage
+        self._metadata = metadata
+        self._locks = locks
+        self._executor = executor
+
+    async def check(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer HEAD /upload: whether a PUT with these properties would be taken."""
+        _, claimed = self._admit(request)
+        if claimed is None:
+            raise Refusal(400, "X-SHA-256 is required")
+        self._length(request.headers.get("X-Content-Length"), "X-Content-Length")
+        self._media_type(request.headers.get("X-Content-Type"))
+        return web.Response(status=200, headers=COMMON)
+
+    async def put(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer PUT /upload: 201 for a new blob once it is durable, 200 for one that was there."""
+        token, claimed = self._admit(request)
+        media_type = self._media_type(request.headers.get("Content-Type"))
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Refusal(415, "Content-Encoding is not taken: blobs are kept as they come")
+        length = self._length(request.headers.get("Content-Length"), "Content-Length")
+        await _continue(request)
+        incoming = self._storage.receive()
+        try:
+            sha256 = await self._receive(request, incoming, length)
+            if claimed is not None and sha256 != claimed:
+                raise Refusal(409, "the body does not have the hash of X-SHA-256")
+            self._gate.require_hash(token, sha256)
+            blob = Blob(sha256, length, media_type, int(time.time()))
+            before = await self._keep(incoming, blob, token)
+        finally:
+            incoming.discard()
+        return self._descriptor(before or blob, 200 if before else 201)
+
+    def _admit(self, request: BaseRequest) -> tuple[Token, str | None]:
+        """Return the token and the hash the client claims. Raises: Refusal."""
+        token = self._gate.token(request, "upload")
+        claimed = request.headers.get("X-SHA-256")
+        if claimed is not None:
+            if not is_hash(claimed):
+                raise Refusal(400, "X-SHA-256 is not a sha256 in lower-case hex")
+            self._gate.require_hash(token, claimed)
+        self._gate.require_listed(token)
+        return token, claimed
+
+    def _length(self, text: str | None, name: str) -> int:
+        if text is None:
+            raise Refusal(411, f"{name} is required")
+        if not _LENGTH.fullmatch(text):
+            raise Refusal(400, f"{name} is not a number of bytes")
+        length = int(text)
+        if length == 0:
+            raise Refusal(400, "an empty blob is not taken")
+        if length > self._config.max_size:
+            raise Refusal(413, f"blobs are limited to {self._config.max_size} bytes")
+        return length
+
+    def _media_type(self, text: str | None) -> str:
+        media_type = (text or OCTETS).partition(";")[0].strip().lower()
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise Refusal(400, "the content type is malformed")
+        if media_type not in self._config.types:
+            raise Refusal(415, f"taken are {', '.join(sorted(self._config.types))}")
+        return media_type
+
+    async def _receive(self, request: BaseRequest, incoming: Incoming, length: int) -> str:
+        """Return the hash of the body after writing all of it. Raises: Refusal 400, 408."""
+        loop = asyncio.get_running_loop()
+        idle, rate = self._config.idle_timeout, self._config.min_rate
+        begin = loop.time()
+        digest, received, content = hashlib.sha256(), 0, request.content
+        try:
+            async with asyncio.timeout_at(begin + idle) as timer:
+                while data := await content.readany():
+                    received += len(data)
+                    if received > length:
+                        raise Refusal(400, "the body is longer than Content-Length")
+                    digest.update(data)
+                    incoming.write(data)
+                    # a sender may rest for *idle* seconds, but over all must keep up the least rate
+                    now = loop.time()
+                    timer.reschedule(min(now + idle, begin + idle + received / rate))
+        except TimeoutError:
+            raise Refusal(408, "the body came too slowly", {"Connection": "close"}) from None
+        if received != length:
+            raise Refusal(400, "the body is shorter than Content-Length")
+        return digest.hexdigest()
+
+    async def _keep(self, incoming: Incoming, blob: Blob, token: Token) -> Blob | None:
+        """Return the row that was there before, once bytes and row are durable."""
+        loop = asyncio.get_running_loop()
+        async with self._locks.of(blob.sha256):
+            known = self._metadata.get(blob.sha256)
+            if known is None or self._storage.size(blob.sha256) != blob.size:
+                await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))
+            return await self._metadata.add(blob, token.pubkey)
+
+    def _descriptor(self, blob: Blob, status: int) -> web.Response:
+        return web.Response(
+            status=status,
+            headers=COMMON | {"Content-Type": "application/json", "Cache-Control": "no-store"},
+            body=json.dumps(describe(blob, self._base), separators=(",", ":")).encode(),
+        )
+
+
+def describe(blob: Blob, base: str) -> dict[str, object]:
+    """Return the blob descriptor of *blob* on the server *base*."""
+    return Descriptor(
+        url=blob_url(base, blob.sha256, blob.type),
+        sha256=blob.sha256,
+        size=blob.size,
+        type=blob.type,
+        uploaded=blob.uploaded,
+    ).to_json()
+
+
+async def _continue(request: BaseRequest) -> None:
+    """Ask a client that waits for it to send the body, now that it would be taken (RFC 9110, 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

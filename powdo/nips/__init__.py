@@ -1,1 +1,1 @@
-"""Nostr, pure: bytes, time and randomness come in as arguments; nothing here does I/O."""
+"""Nostr, pure: bytes, time and randomness come in as arguments, and nothing here does any I/O."""

@@ -1,6 +1,8 @@
-"""NIP-19: npub, nsec and nprofile. The checksum is nostr.bech32's; every other check is made here.
+"""Keys as people write them: npub, nsec, nprofile (NIP-19).
 
-That library accepts bech32m, any prefix and any length, so a secret could pass for a public key.
+Charset and checksum come from the library `nostr`, whose own decoders check neither prefix nor length.
+Rules: the prefix must be the one asked for, the payload as long as it must be, the encoding bech32 (not
+bech32m), the text at most 5000 characters; and a text that may hold a secret is never repeated in a message.
 """
 
 from __future__ import annotations
@@ -9,81 +11,144 @@ import re
 
 from nostr import bech32
 
-from powdo.errors import BadRecordError
+from powdo.errors import BadRecordError, KeyRejectedError
 
-_LONGEST = 5000
-_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_PUBKEY, _RELAY = 0, 1
+MAX_LENGTH = 5000
 
-
-def _encode(prefix: str, data: bytes) -> str:
-    return str(bech32.bech32_encode(prefix, bech32.convertbits(data, 8, 5), bech32.Encoding.BECH32))
-
-
-def _decode(text: str, prefix: str) -> bytes:
-    """Return the bytes in *text*. Raises: BadRecordError that never repeats a secret."""
-    found = text.lower().partition("1")[0]
-    if found in ("nsec", "ncryptsec") and prefix != found:
-        raise BadRecordError(f"a secret key ({found}) was given where an {prefix} belongs")
-    if len(text) > _LONGEST or not text.isascii() or text not in (text.lower(), text.upper()):
-        raise BadRecordError(f"not an {prefix}")
-    name, _, body = text.lower().rpartition("1")
-    if name != prefix or len(body) < 6 or any(character not in bech32.CHARSET for character in body):
-        raise BadRecordError(f"not an {prefix}" if prefix == "nsec" else f"not an {prefix}: '{text[:80]}'")
-    values = [bech32.CHARSET.find(character) for character in body]
-    if bech32.bech32_verify_checksum(name, values) != bech32.Encoding.BECH32:
-        raise BadRecordError(f"an {prefix} with a typing error (its checksum is wrong)")
-    data = bech32.convertbits(values[:-6], 5, 8, False)
-    if data is None:
-        raise BadRecordError(f"not an {prefix}: wrong padding")
-    return bytes(data)
-
-
-def _decode_32(text: str, prefix: str) -> bytes:
-    data = _decode(text, prefix)
-    if len(data) != 32:
-        raise BadRecordError(f"not an {prefix}: {len(data)} bytes instead of 32")
-    return data
+_HINTS = {
+    "nsec": "this is a secret key; give the npub, and take the secret as exposed",
+    "ncryptsec": "this is an encrypted secret key; give the npub",
+    "nprofile": "give the npub",
+    "note": "this names an event, not a person; give the npub",
+    "nevent": "this names an event, not a person; give the npub",
+}
+_KNOWN = {*_HINTS, "npub", "naddr"}
+_FIELD = 2**256 - 2**32 - 977
+_is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 
 
 def encode_npub(pubkey: str) -> str:
-    """Return the npub of a hex *pubkey*."""
-    return _encode("npub", bytes.fromhex(pubkey))
+    """Return *pubkey* (hex) as npub."""
+    if not _is_hex64(pubkey):
+        raise BadRecordError("a public key must be 64 lower-case hex digits")
+    return encode("npub", bytes.fromhex(pubkey))
 
 
 def decode_npub(text: str) -> str:
-    """Return the hex pubkey of an npub. Raises: BadRecordError."""
-    return _decode_32(text, "npub").hex()
+    """Return the public key of an npub in hex.
+
+    Raises:
+        BadRecordError: it is no npub, or names no point of the curve.
+    """
+    return _point(_decode_32(text, "npub").hex(), "npub")
 
 
 def encode_nsec(secret: bytes) -> str:
-    """Return the nsec of 32 secret bytes."""
-    return _encode("nsec", secret)
+    """Return *secret* as nsec."""
+    if len(secret) != 32:
+        raise BadRecordError("a secret key must be 32 bytes long")
+    return encode("nsec", secret)
 
 
 def decode_nsec(text: str) -> bytes:
-    """Return the 32 secret bytes of an nsec. Raises: BadRecordError that does not repeat it."""
-    return _decode_32(text, "nsec")
+    """Return the secret of an nsec.
+
+    Raises:
+        BadRecordError: it is no nsec, or its number is no secret key.
+    """
+    from powdo.nips.curve import SecretKey
+
+    secret = _decode_32(text, "nsec")
+    try:
+        SecretKey(secret)
+    except KeyRejectedError:
+        raise BadRecordError("the nsec holds no valid secret key") from None
+    return secret
 
 
 def parse_pubkey(text: str) -> str:
-    """Return the hex pubkey that an npub or 64 lower-case hex digits name. Raises: BadRecordError."""
-    return text if _HEX.fullmatch(text) else decode_npub(text)
+    """Return the public key in hex that *text* gives as npub or as 64 lower-case hex digits."""
+    if _is_hex64(text):
+        return _point(text, "public key")
+    return decode_npub(text)
 
 
 def decode_nprofile(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return hex pubkey and relays of an nprofile; unknown TLVs are ignored. Raises: BadRecordError."""
-    data, pubkey, relays = _decode(text, "nprofile"), None, []
+    """Return the public key and the relays of an nprofile; unknown parts are skipped, as NIP-19 says."""
+    data = decode(text, "nprofile")
+    pubkeys: list[str] = []
+    relays: list[str] = []
     while data:
         if len(data) < 2 or len(data) < 2 + data[1]:
-            raise BadRecordError("not an nprofile: a value is cut off")
+            raise BadRecordError("the nprofile is cut off")
         kind, value, data = data[0], data[2 : 2 + data[1]], data[2 + data[1] :]
-        if kind == _PUBKEY and pubkey is None:
-            if len(value) != 32:
-                raise BadRecordError("not an nprofile: its pubkey has not 32 bytes")
-            pubkey = value.hex()
-        elif kind == _RELAY:
-            relays.append(value.decode("ascii", "replace"))
-    if pubkey is None:
-        raise BadRecordError("not an nprofile: no pubkey")
-    return pubkey, tuple(relays)
+        if kind == 0:
+            pubkeys.append(value.hex())
+        elif kind == 1:
+            relays.append(_ascii(value))
+    if len(pubkeys) != 1 or len(pubkeys[0]) != 64:
+        raise BadRecordError("the nprofile must hold one public key of 32 bytes")
+    return _point(pubkeys[0], "nprofile"), tuple(relays)
+
+
+def encode(prefix: str, data: bytes) -> str:
+    """Return *data* as bech32 under *prefix*."""
+    return str(bech32.bech32_encode(prefix, bech32.convertbits(data, 8, 5), bech32.Encoding.BECH32))
+
+
+def decode(text: str, prefix: str) -> bytes:
+    """Return the bytes of the bech32 *text*, whose prefix must be *prefix*.
+
+    Raises:
+        BadRecordError: another prefix, a wrong checksum, bech32m, or more than 5000 characters.
+    """
+    found, values = _split(text)
+    if found != prefix:
+        known = found if found in _KNOWN else "something else"
+        raise BadRecordError(
+            f"expected an {prefix}, not {known}", hint=_HINTS.get(found) if prefix == "npub" else None
+        )
+    checksum = bech32.bech32_verify_checksum(prefix, values)
+    if checksum is not bech32.Encoding.BECH32:
+        raise BadRecordError(
+            f"the {prefix} has a wrong checksum", hint="look for a mistyped or missing character"
+        )
+    data = bech32.convertbits(values[:-6], 5, 8, False)
+    if data is None:
+        raise BadRecordError(f"the {prefix} has wrong padding")
+    return bytes(data)
+
+
+def _split(text: str) -> tuple[str, list[int]]:
+    """Return prefix and values of *text*, whose checksum is still to be checked."""
+    if len(text) > MAX_LENGTH:
+        raise BadRecordError(f"more than {MAX_LENGTH} characters are no bech32 text (NIP-19)")
+    if not text.isascii() or text not in (text.lower(), text.upper()):
+        raise BadRecordError("not a bech32 text: foreign characters or mixed case")
+    prefix, separator, rest = text.lower().rpartition("1")
+    values = [bech32.CHARSET.find(character) for character in rest]
+    if not separator or not prefix or len(values) < 6 or -1 in values:
+        raise BadRecordError("not a bech32 text", hint="it should look like npub1… or nsec1…")
+    return prefix, values
+
+
+def _decode_32(text: str, prefix: str) -> bytes:
+    data = decode(text, prefix)
+    if len(data) != 32:
+        raise BadRecordError(f"the {prefix} must hold 32 bytes, not {len(data)}")
+    return data
+
+
+def _ascii(value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise BadRecordError("a relay of the nprofile is not ASCII") from None
+
+
+def _point(pubkey: str, what: str) -> str:
+    """Return *pubkey* when it is the x of a point, by Euler's criterion: settings are read without the curve."""
+    x = int(pubkey, 16)
+    if x >= _FIELD or pow(x**3 + 7, _FIELD // 2, _FIELD) != 1:
+        raise BadRecordError(f"the {what} is no point of the curve")
+    return pubkey

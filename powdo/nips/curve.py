@@ -1,104 +1,127 @@
-"""The secp256k1 curve: BIP-340 signatures and x-only ECDH. The one module that touches libsecp256k1.
+"""The curve secp256k1: the one module that touches libsecp256k1, through coincurve's cffi library.
 
-It works on coincurve's cffi library directly: the public classes rebuild the key pair for each signature
-and multiply in variable time, which an ECDH with a secret must not do. Every return code is checked.
+Rules:
+- every return code and every length is checked: the library reads past a short buffer;
+- a secret meets only constant-time functions: `secp256k1_ecdh` with a callback that copies x,
+  never a multiplication of a point (`secp256k1_ec_pubkey_tweak_mul` takes variable time);
+- signing takes fresh auxiliary randomness, as BIP-340 recommends, and reuses the cached keypair;
+- coincurve's context is used, since it has been randomised against side channels.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 from coincurve._libsecp256k1 import ffi, lib
+from coincurve.context import GLOBAL_CONTEXT
 
 from powdo.errors import BadRecordError, KeyRejectedError
 
-_CONTEXT: Any = lib.secp256k1_context_create(lib.SECP256K1_CONTEXT_NONE)
-_EVEN = b"\x02"
+_CONTEXT = GLOBAL_CONTEXT.ctx
+_COPY_X_TYPE = "int(unsigned char *, const unsigned char *, const unsigned char *, void *)"
+_HEX_LENGTH = 64
 
 
-@ffi.callback(  # type: ignore[untyped-decorator]  # cffi has no types
-    "int (unsigned char *, const unsigned char *, const unsigned char *, void *)"
-)
-def _copy_x(output: Any, x: Any, _y: Any, _data: Any) -> int:
-    """Give out the x coordinate as it is: NIP-44 hashes it itself."""
-    ffi.memmove(output, x, 32)
-    return 1
+@lru_cache(maxsize=1)
+def _copy_x() -> Any:
+    """Return the ECDH callback that keeps x unhashed (NIP-44); closures are made when needed."""
+
+    def copy(output: Any, x: Any, _y: Any, _data: Any) -> int:
+        ffi.memmove(output, x, 32)
+        return 1
+
+    return ffi.callback(_COPY_X_TYPE, copy)
 
 
 class SecretKey:
-    """A secret key; its pubkey is x-only, in hex.
+    """A secret key, never shown; its keypair is computed once.
 
-    Raises: KeyRejectedError when *secret* is not 32 bytes in the group's range.
+    Raises:
+        KeyRejectedError: *secret* is not 32 bytes long, zero, or not below the order of the curve.
     """
 
-    __slots__ = ("__dict__", "_pair", "_secret")
+    __slots__ = ("_keypair", "_secret", "pubkey")
+
+    #: The x-only public key in lower-case hex.
+    pubkey: str
 
     def __init__(self, secret: bytes) -> None:
+        secret = bytes(secret)
         if len(secret) != 32:
-            raise KeyRejectedError("a secret key has 32 bytes")
-        self._secret = bytes(secret)
-        self._pair = ffi.new("secp256k1_keypair *")
-        if lib.secp256k1_keypair_create(_CONTEXT, self._pair, self._secret) != 1:
-            raise KeyRejectedError("the secret key is out of range")
+            raise KeyRejectedError("a secret key must be 32 bytes long")
+        keypair = ffi.new("secp256k1_keypair *")
+        if lib.secp256k1_keypair_create(_CONTEXT, keypair, secret) != 1:
+            raise KeyRejectedError("the secret key is not on the curve")
+        self._secret = secret
+        self._keypair = keypair
+        self.pubkey = _x_only(keypair)
 
     def __repr__(self) -> str:
-        return f"SecretKey(pubkey={self.pubkey!r})"
+        return f"<SecretKey of {self.pubkey}>"
 
-    def secret_bytes(self) -> bytes:
-        """Return the 32 secret bytes."""
-        return self._secret
-
-    @cached_property
-    def pubkey(self) -> str:
-        """The public key: 64 hex digits."""
-        point, output = ffi.new("secp256k1_xonly_pubkey *"), ffi.new("unsigned char[32]")
-        if (
-            lib.secp256k1_keypair_xonly_pub(_CONTEXT, point, ffi.NULL, self._pair) != 1
-            or lib.secp256k1_xonly_pubkey_serialize(_CONTEXT, output, point) != 1
-        ):
-            raise KeyRejectedError("the secret key has no public key")
-        return bytes(ffi.buffer(output)).hex()
+    def __reduce__(self) -> str:
+        raise TypeError("a secret key is not pickled")
 
     def sign(self, digest: bytes, aux: bytes) -> bytes:
-        """Return the 64-byte BIP-340 signature of a 32-byte *digest* with 32 bytes of fresh randomness."""
+        """Return the BIP-340 signature of *digest*, made with 32 bytes of fresh randomness *aux*."""
         if len(digest) != 32 or len(aux) != 32:
-            raise ValueError("digest and aux have 32 bytes")
-        output = ffi.new("unsigned char[64]")
-        if lib.secp256k1_schnorrsig_sign32(_CONTEXT, output, digest, self._pair, aux) != 1:
-            raise KeyRejectedError("the key cannot sign")
-        return bytes(ffi.buffer(output))
+            raise ValueError("digest and auxiliary randomness must be 32 bytes long")
+        signature = ffi.new("unsigned char[64]")
+        if lib.secp256k1_schnorrsig_sign32(_CONTEXT, signature, digest, self._keypair, aux) != 1:
+            raise KeyRejectedError("the secret key cannot sign")
+        return bytes(ffi.buffer(signature))
 
     def ecdh_x(self, pubkey: str) -> bytes:
-        """Return the shared x coordinate, unhashed, in constant time. Raises: BadRecordError."""
+        """Return the x of the point shared with *pubkey*, 32 bytes, unhashed.
+
+        Raises:
+            BadRecordError: *pubkey* is no point of the curve.
+        """
         point = ffi.new("secp256k1_pubkey *")
-        if lib.secp256k1_ec_pubkey_parse(_CONTEXT, point, _EVEN + _decode(pubkey), 33) != 1:
-            raise BadRecordError("the pubkey is not on the curve")
-        output = ffi.new("unsigned char[32]")
-        if lib.secp256k1_ecdh(_CONTEXT, output, point, self._secret, _copy_x, ffi.NULL) != 1:
-            raise KeyRejectedError("the secret key is out of range")
-        return bytes(ffi.buffer(output))
+        if lib.secp256k1_ec_pubkey_parse(_CONTEXT, point, b"\x02" + _pubkey_bytes(pubkey), 33) != 1:
+            raise BadRecordError(f"public key '{pubkey}' is not on the curve")
+        shared = ffi.new("unsigned char[32]")
+        if lib.secp256k1_ecdh(_CONTEXT, shared, point, self._secret, _copy_x(), ffi.NULL) != 1:
+            raise KeyRejectedError("the secret key has no shared point with this public key")
+        return bytes(ffi.buffer(shared))
 
-
-def _decode(pubkey: str) -> bytes:
-    try:
-        data = bytes.fromhex(pubkey)
-    except ValueError:
-        data = b""
-    if len(data) != 32 or len(pubkey) != 64:
-        raise BadRecordError("a pubkey has 64 hex digits")
-    return data
+    def secret_bytes(self) -> bytes:
+        """Return the 32 secret bytes, for the keystore only."""
+        return self._secret
 
 
 def verify(pubkey: str, digest: bytes, signature: bytes) -> bool:
-    """Return whether *signature* is *pubkey*'s BIP-340 signature of *digest*."""
-    if len(digest) != 32 or len(signature) != 64:
+    """Return whether *signature* is *pubkey*'s BIP-340 signature of *digest*, never raising."""
+    if len(pubkey) != _HEX_LENGTH or len(digest) != 32 or len(signature) != 64:
         return False
     try:
-        data = _decode(pubkey)
-    except BadRecordError:
+        x = bytes.fromhex(pubkey)
+    except ValueError:
+        return False
+    if len(x) != 32:  # fromhex skips white space
         return False
     point = ffi.new("secp256k1_xonly_pubkey *")
-    if lib.secp256k1_xonly_pubkey_parse(_CONTEXT, point, data) != 1:
+    if lib.secp256k1_xonly_pubkey_parse(_CONTEXT, point, x) != 1:
         return False
     return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, 32, point) == 1)
+
+
+def _pubkey_bytes(pubkey: str) -> bytes:
+    try:
+        x = bytes.fromhex(pubkey)
+    except ValueError:
+        x = b""
+    if len(x) != 32 or len(pubkey) != _HEX_LENGTH:
+        raise BadRecordError("a public key must be 64 hex digits")
+    return x
+
+
+def _x_only(keypair: Any) -> str:
+    point = ffi.new("secp256k1_xonly_pubkey *")
+    x = ffi.new("unsigned char[32]")
+    if lib.secp256k1_keypair_xonly_pub(_CONTEXT, point, ffi.NULL, keypair) != 1:
+        raise KeyRejectedError("the secret key has no public key")
+    if lib.secp256k1_xonly_pubkey_serialize(_CONTEXT, x, point) != 1:
+        raise KeyRejectedError("the public key cannot be written")
+    return bytes(ffi.buffer(x)).hex()

@@ -1,78 +1,96 @@
-"""NIP-01 events: their shape, their id, their signature. NIP-40: when one has expired."""
+"""Events and rumors (NIP-01): strict to read, exact to write, and checked only by `verify`.
+
+Rules:
+- reading is strict: lower-case hex, plain integers, tags of strings, no lone surrogates;
+- an id is recomputed and compared before the signature is looked at; an id alone proves nothing;
+- the curve is loaded when something is signed or verified, so that reading events stays light.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from json import JSONEncoder
+from typing import TYPE_CHECKING, cast
 
 from powdo.errors import BadRecordError, PeerProtocolError
-from powdo.nips.curve import SecretKey, verify
+
+if TYPE_CHECKING:
+    from powdo.nips.curve import SecretKey
 
 Tags = tuple[tuple[str, ...], ...]
 
-_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_HEX128 = re.compile(r"[0-9a-f]{128}", re.ASCII)
-_LATEST = 1 << 53
+MAX_KIND = 65535
+MAX_TIME = 2**53
 
-
-def serialize(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[str]], content: str) -> bytes:
-    """Return the bytes whose sha256 is the event's id (NIP-01). Raises: BadRecordError."""
-    text = json.dumps([0, pubkey, created_at, kind, tags, content], separators=(",", ":"), ensure_ascii=False)
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadRecordError("a lone surrogate cannot stand in an event") from None
-
-
-def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[str]], content: str) -> str:
-    """Return the event's id: 64 hex digits."""
-    return hashlib.sha256(serialize(pubkey, created_at, kind, tags, content)).hexdigest()
-
-
-def _hex(obj: Mapping[str, object], name: str, pattern: re.Pattern[str]) -> str:
-    value = obj.get(name)
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise BadRecordError(f"the event's '{name}' is not lower-case hex of the right length")
-    return value
-
-
-def _integer(obj: Mapping[str, object], name: str, limit: int) -> int:
-    value = obj.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < limit:
-        raise BadRecordError(f"the event's '{name}' is not a number in range")
-    return value
-
-
-def _tags(obj: Mapping[str, object]) -> Tags:
-    tags = obj.get("tags")
-    if not isinstance(tags, list):
-        raise BadRecordError("the event's 'tags' are not a list")
-    for tag in tags:
-        if not isinstance(tag, list) or not all(isinstance(item, str) for item in tag):
-            raise BadRecordError("a tag of the event is not a list of strings")
-    return tuple(tuple(tag) for tag in tags)
-
-
-def _body(obj: Mapping[str, object]) -> tuple[str, int, int, Tags, str]:
-    content = obj.get("content")
-    if not isinstance(content, str):
-        raise BadRecordError("the event's 'content' is not a string")
-    return (
-        _hex(obj, "pubkey", _HEX64),
-        _integer(obj, "created_at", _LATEST),
-        _integer(obj, "kind", 1 << 16),
-        _tags(obj),
-        content,
-    )
+_encode = JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
+_is_hex128 = re.compile("[0-9a-f]{128}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """What events and rumors share."""
+class Event:
+    """A signed event; `from_json` checks its form, `verify` its id and signature."""
+
+    id: str
+    pubkey: str
+    created_at: int
+    kind: int
+    tags: Tags
+    content: str
+    sig: str
+
+    @classmethod
+    def from_json(cls, obj: object) -> Event:
+        """Return the event in *obj*, its form checked but not its id and signature.
+
+        Raises:
+            BadRecordError: it is no event.
+        """
+        fields = _mapping(obj, "an event")
+        body = _body(fields)
+        return cls(_hex(fields, "id", _is_hex64), *body, _hex(fields, "sig", _is_hex128))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the event as the object NIP-01 describes."""
+        return {
+            "id": self.id,
+            "pubkey": self.pubkey,
+            "created_at": self.created_at,
+            "kind": self.kind,
+            "tags": [list(tag) for tag in self.tags],
+            "content": self.content,
+            "sig": self.sig,
+        }
+
+    def verify(self) -> None:
+        """Return when id and signature are right.
+
+        Raises:
+            PeerProtocolError: the id is not that of the contents, or the signature is not the author's.
+        """
+        from powdo.nips import curve
+
+        digest = sha256(serialize(self.pubkey, self.created_at, self.kind, self.tags, self.content)).digest()
+        if digest.hex() != self.id:
+            raise PeerProtocolError(f"event '{self.id}' has a wrong id")
+        if not _is_hex128(self.sig) or not curve.verify(self.pubkey, digest, bytes.fromhex(self.sig)):
+            raise PeerProtocolError(f"event '{self.id}' has a wrong signature")
+
+    def tag(self, name: str) -> str | None:
+        """Return the value of the first tag *name*, None when there is none."""
+        return next(_values(self.tags, name), None)
+
+    def tag_values(self, name: str) -> tuple[str, ...]:
+        """Return the values of all tags *name*."""
+        return tuple(_values(self.tags, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """An event without a signature: what is signed next, or a rumor (NIP-59) that never is."""
 
     pubkey: str
     created_at: int
@@ -80,20 +98,30 @@ class _Body:
     tags: Tags
     content: str
 
-    def tag(self, name: str) -> str | None:
-        """Return the first value of the first tag *name*, or None."""
-        return next((tag[1] for tag in self.tags if len(tag) > 1 and tag[0] == name), None)
-
-    def tag_values(self, name: str) -> tuple[str, ...]:
-        """Return the first value of each tag *name*."""
-        return tuple(tag[1] for tag in self.tags if len(tag) > 1 and tag[0] == name)
-
-    def computed_id(self) -> str:
-        """Return the id that the fields give."""
+    @property
+    def id(self) -> str:
+        """The id its contents give."""
         return event_id(self.pubkey, self.created_at, self.kind, self.tags, self.content)
 
-    def _fields(self) -> dict[str, Any]:
+    @classmethod
+    def from_json(cls, obj: object) -> Unsigned:
+        """Return the rumor in *obj*, its form and its id checked.
+
+        Raises:
+            BadRecordError: it is no rumor, it is signed, or its id is missing or wrong.
+        """
+        fields = _mapping(obj, "a rumor")
+        if fields.get("sig") is not None:
+            raise BadRecordError("the rumor is signed", hint="a rumor never carries a signature (NIP-59)")
+        rumor = cls(*_body(fields))
+        if _hex(fields, "id", _is_hex64) != rumor.id:
+            raise BadRecordError("the rumor has a wrong id")
+        return rumor
+
+    def to_json(self) -> dict[str, object]:
+        """Return the rumor as an object with its id and without a signature."""
         return {
+            "id": self.id,
             "pubkey": self.pubkey,
             "created_at": self.created_at,
             "kind": self.kind,
@@ -101,77 +129,98 @@ class _Body:
             "content": self.content,
         }
 
+    def tag(self, name: str) -> str | None:
+        """Return the value of the first tag *name*, None when there is none."""
+        return next(_values(self.tags, name), None)
 
-@dataclass(frozen=True, slots=True)
-class Unsigned(_Body):
-    """An event without a signature; in a gift wrap, the rumor."""
-
-    @property
-    def id(self) -> str:
-        """The id: 64 hex digits."""
-        return self.computed_id()
-
-    def to_json(self) -> dict[str, object]:
-        """Return the JSON object, with its id."""
-        return {"id": self.id, **self._fields()}
-
-    @classmethod
-    def from_json(cls, obj: Mapping[str, object]) -> Unsigned:
-        """Return the rumor in *obj*.
-
-        Raises: BadRecordError when it is malformed, PeerProtocolError when it is signed or its id is wrong.
-        """
-        if obj.get("sig"):
-            raise PeerProtocolError("the rumor is signed")
-        rumor = cls(*_body(obj))
-        if _hex(obj, "id", _HEX64) != rumor.id:
-            raise PeerProtocolError("the rumor's id is not that of its fields")
-        return rumor
+    def tag_values(self, name: str) -> tuple[str, ...]:
+        """Return the values of all tags *name*."""
+        return tuple(_values(self.tags, name))
 
 
-@dataclass(frozen=True, slots=True)
-class Event(_Body):
-    """A signed event."""
+def serialize(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> bytes:
+    """Return the bytes whose hash is the event's id.
 
-    id: str
-    sig: str
+    Raises:
+        BadRecordError: a string holds a lone surrogate, which UTF-8 cannot carry.
+    """
+    try:
+        return _encode((0, pubkey, created_at, kind, tags, content)).encode()
+    except UnicodeEncodeError:
+        raise BadRecordError("the event holds a lone surrogate") from None
 
-    def to_json(self) -> dict[str, object]:
-        """Return the JSON object."""
-        return {"id": self.id, **self._fields(), "sig": self.sig}
 
-    @classmethod
-    def from_json(cls, obj: Mapping[str, object]) -> Event:
-        """Return the event in *obj*, shape checked, signature not. Raises: BadRecordError."""
-        return cls(*_body(obj), id=_hex(obj, "id", _HEX64), sig=_hex(obj, "sig", _HEX128))
-
-    def verify(self) -> None:
-        """Check id and signature. Raises: PeerProtocolError."""
-        if self.computed_id() != self.id:
-            raise PeerProtocolError("the event's id is not that of its fields")
-        if not verify(self.pubkey, bytes.fromhex(self.id), bytes.fromhex(self.sig)):
-            raise PeerProtocolError("the event's signature is wrong")
+def event_id(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> str:
+    """Return the event's id in hex."""
+    return sha256(serialize(pubkey, created_at, kind, tags, content)).hexdigest()
 
 
 def sign(unsigned: Unsigned, key: SecretKey, aux: bytes) -> Event:
-    """Return *unsigned* signed by *key*, whose pubkey it must carry; *aux* is 32 fresh random bytes."""
+    """Return *unsigned* signed by *key*, with 32 bytes of fresh randomness *aux*."""
     if unsigned.pubkey != key.pubkey:
-        raise ValueError("the event names another author than the key")
-    identity = unsigned.id
-    return Event(
-        unsigned.pubkey,
-        unsigned.created_at,
-        unsigned.kind,
-        unsigned.tags,
-        unsigned.content,
-        id=identity,
-        sig=key.sign(bytes.fromhex(identity), aux).hex(),
-    )
+        raise ValueError("the event's author is not the owner of the key")
+    body = (unsigned.pubkey, unsigned.created_at, unsigned.kind, unsigned.tags, unsigned.content)
+    digest = sha256(serialize(*body)).digest()
+    return Event(digest.hex(), *body, key.sign(digest, aux).hex())
 
 
 def is_expired(event: Event | Unsigned, now: int) -> bool:
-    """Return whether *event* has expired at *now* (NIP-40); an expiration that is no number has passed."""
+    """Return whether *event* has expired at *now* (NIP-40); a malformed expiration never does."""
     value = event.tag("expiration")
-    if value is None:
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
         return False
-    return not (value.isascii() and value.isdigit() and len(value) < 17) or int(value) <= now
+    return int(value) <= now
+
+
+def _values(tags: Tags, name: str) -> Iterator[str]:
+    return (tag[1] for tag in tags if len(tag) > 1 and tag[0] == name)
+
+
+def _mapping(obj: object, what: str) -> Mapping[str, object]:
+    if not isinstance(obj, Mapping):
+        raise BadRecordError(f"{what} must be an object")
+    return cast("Mapping[str, object]", obj)
+
+
+def _hex(fields: Mapping[str, object], name: str, matches: Callable[[str], object]) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not matches(value):
+        raise BadRecordError(f"field '{name}' must be lower-case hex")
+    return value
+
+
+def _integer(fields: Mapping[str, object], name: str, maximum: int) -> int:
+    value = fields.get(name)
+    if type(value) is not int or not 0 <= value <= maximum:  # a bool is an int to isinstance
+        raise BadRecordError(f"field '{name}' must be an integer from 0 to {maximum}")
+    return value
+
+
+def _body(fields: Mapping[str, object]) -> tuple[str, int, int, Tags, str]:
+    """Return the checked fields that an id is made of, in their order."""
+    content = fields.get("content")
+    if not isinstance(content, str):
+        raise BadRecordError("field 'content' must be a string")
+    pubkey = _hex(fields, "pubkey", _is_hex64)
+    created_at = _integer(fields, "created_at", MAX_TIME)
+    kind = _integer(fields, "kind", MAX_KIND)
+    tags = _tags(fields.get("tags"))
+    try:
+        content.encode()
+        for tag in tags:
+            "".join(tag).encode()
+    except UnicodeEncodeError:
+        raise BadRecordError("the event holds a lone surrogate") from None
+    return pubkey, created_at, kind, tags, content
+
+
+def _tags(value: object) -> Tags:
+    if not isinstance(value, list | tuple):
+        raise BadRecordError("field 'tags' must be an array")
+    for tag in value:
+        if not isinstance(tag, list | tuple) or not tag:
+            raise BadRecordError("a tag must be an array of one or more strings")
+        for item in tag:
+            if not isinstance(item, str):
+                raise BadRecordError("a tag must be an array of one or more strings")
+    return tuple(map(tuple, value))

@@ -1,0 +1,220 @@
+"""`powdo bundle`: captures become encrypted bundles, each with its link in the device's chain.
+
+Rules:
+- links are made in the order of the captures, those of earlier ones too: the chain has no hole;
+- link, bundle and key are in the outbox before the record is written; then the plaintext is deleted;
+- what is bundled already gives its record again and no work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.errors import BadRecordError, BusyError, InputMissingError
+from powdo.options import Run, command, filter_options, pending_option
+from powdo.records import Bundle, Capture
+
+if TYPE_CHECKING:
+    from powdo.adapters.outbox import Entry, Outbox
+    from powdo.worktime.manifest import Manifest
+
+
+@command(
+    "bundle",
+    epilog="powdo capture | powdo bundle | powdo upload\npowdo bundle --pending | powdo upload --pending",
+)
+@filter_options
+@pending_option
+@click.option("--with-key", is_flag=True, help="Write the key too: who reads the record can open the bundle.")
+def bundle(run: Run, files: tuple[str, ...], pending: bool, with_key: bool) -> None:
+    """Encrypt captures into bundles.
+
+    Reads capture records, writes bundle records. The key stays in the outbox unless asked for.
+    """
+    bundler = _Bundler(run, with_key=with_key)
+    run.stage(
+        files,
+        bundler.handle,
+        key=lambda obj: str(obj.get("id")),
+        pending=bundler.pending if pending else None,
+        next_retry=bundler.next_retry,
+    )
+
+
+class _Bundler:
+    """One run of the command over the outbox."""
+
+    def __init__(self, run: Run, *, with_key: bool) -> None:
+        from powdo.adapters.outbox import Outbox
+
+        self._run = run
+        self._with_key = with_key
+        self._outbox: Outbox = Outbox(run.settings.state_dir)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left behind; whoever holds the lock now does it anyway."""
+        from powdo.adapters.archive import sweep
+
+        try:
+            with self._outbox.lock("bundle", timeout=0):
+                sweep(self._outbox.bundles)
+            with self._outbox.lock("capture", timeout=0):
+                self._outbox.sweep_captures()
+        except BusyError as error:
+            self._run.console.debug(f"nothing swept: {error.message}")
+
+    # --- the queue ---
+
+    def pending(self) -> list[dict[str, Any]]:
+        """Return the captures whose holding time is over, in the order of their chains."""
+        if self._run.settings.worker.review:
+            self._run.console.info("captures wait for review")
+            return []
+        now = time.time()
+        return [
+            entry.capture.to_json() for entry in self._outbox.waiting("bundle") if self._due(entry) <= now
+        ]
+
+    def next_retry(self) -> float | None:
+        """Return the unix time at which the next capture is due, or None."""
+        worker = self._run.settings.worker
+        if worker.review:
+            return None
+        if not worker.hold:
+            return self._outbox.next_retry("bundle")
+        return min(map(self._due, self._outbox.waiting("bundle")), default=None)
+
+    def _due(self, entry: Entry) -> float:
+        return max(entry.created + self._run.settings.worker.hold, entry.retry_at)
+
+    # --- one capture ---
+
+    def handle(self, obj: dict[str, Any]) -> Iterator[Bundle]:
+        """Yield the bundle record of the capture record *obj*, durable by then."""
+        capture = Capture.from_json(obj)
+        with self._outbox.lock("bundle"):
+            entry = self._known(capture)
+            if entry.bundle is None:
+                try:
+                    self._make(entry, capture)
+                except (BadRecordError, InputMissingError) as error:
+                    self._outbox.defer(capture.id, error.message, now=int(time.time()))
+                    raise
+                entry = self._known(capture)
+        if entry.bundle is not None:
+            yield replace(entry.bundle, key=entry.key) if self._with_key else entry.bundle
+
+    def _known(self, capture: Capture) -> Entry:
+        """Return the outbox's row of *capture*. Raises: InputMissingError, BadRecordError."""
+        entry = self._outbox.get(capture.id)
+        if entry is None:
+            if not Path(capture.path).is_dir():
+                raise InputMissingError(f"cannot open '{capture.path}': no such capture")
+            raise BadRecordError(
+                f"capture '{capture.id}' is not in the outbox",
+                hint="it belongs to another state directory or profile; bundle it there",
+            )
+        if (entry.capture.device, entry.capture.sequence) != (capture.device, capture.sequence):
+            raise BadRecordError(f"capture '{capture.id}' has another device or sequence in the outbox")
+        return entry
+
+    def _make(self, entry: Entry, capture: Capture) -> None:
+        """Make the bundle of *entry*, and the links it needs, and store both."""
+        import secrets
+
+        from powdo.adapters.archive import build, read_manifest
+
+        if entry.state != "captured":
+            raise BadRecordError(f"capture '{capture.id}' is '{entry.state}' and cannot be bundled")
+        if entry.proof is None:
+            self._link(entry.capture)
+            entry = self._known(capture)
+        folder, path = self._outbox.capture_path(capture.id), self._outbox.bundle_path(capture.id)
+        key = secrets.token_bytes(32)
+        built = build(folder, read_manifest(folder), (entry.proof or "").encode(), key, path)
+        made = Bundle(
+            id=capture.id,
+            sequence=entry.capture.sequence,
+            device=entry.capture.device,
+            begin=entry.capture.begin,
+            end=entry.capture.end,
+            path=str(path),
+            sha256=built.sha256,
+            ox=built.ox,
+            size=built.size,
+            salt=built.salt,
+            extra=capture.extra,
+        )
+        self._outbox.add_bundle(made, key.hex())
+        self._run.console.info(f"bundled '{capture.id}': {built.size} bytes")
+
+    # --- the chain ---
+
+    def _link(self, capture: Capture) -> None:
+        """Store the links of *capture* and of all earlier captures that have none, in one transaction."""
+        from powdo.worktime.link import Link, link_hash, proof_to_bytes
+        from powdo.worktime.manifest import manifest_root, micros
+
+        previous: str | None = None
+        made: list[tuple[str, str, str]] = []
+        for entry in self._outbox.chain(capture.device, capture.sequence):
+            content = entry.link
+            if content is None:
+                own = entry.capture
+                root = None
+                if entry.state == "captured":
+                    data = self._read(own, self._outbox.capture_path(own.id))
+                    root = manifest_root(data)
+                link = Link(
+                    device=own.device,
+                    sequence=own.sequence,
+                    begin=micros(own.begin),
+                    end=micros(own.end),
+                    previous=previous,
+                    root=root,
+                )
+                content = link.content
+                made.append((own.id, content, proof_to_bytes(content, self._sign(content)).decode()))
+            previous = link_hash(content)
+        self._outbox.set_links(made)
+
+    def _read(self, capture: Capture, folder: Path) -> bytes:
+        """Return the manifest of *capture*. Raises: InputMissingError, BadRecordError when not its own."""
+        from powdo.adapters.archive import read_manifest
+        from powdo.worktime.manifest import micros, parse_manifest
+
+        try:
+            data = read_manifest(folder)
+        except InputMissingError as error:
+            raise InputMissingError(
+                error.message,
+                hint=f"later captures wait for its link; 'powdo outbox drop {capture.id}' gives it up",
+            ) from None
+        manifest: Manifest = parse_manifest(data)
+        told = (manifest.id, manifest.device, manifest.sequence, manifest.begin, manifest.end)
+        own = (capture.id, capture.device, capture.sequence, micros(capture.begin), micros(capture.end))
+        if told != own:
+            raise BadRecordError(f"the manifest in '{folder}' is not that of capture '{capture.id}'")
+        return data
+
+    def _sign(self, content: str) -> dict[str, object] | None:
+        """Return the kind 78 event that signs *content*, or None where the worker wants no proof."""
+        if not self._run.settings.worker.proof:
+            return None
+        import secrets
+
+        from powdo.nips.event import Unsigned, sign
+        from powdo.worktime.link import LINK_KIND
+
+        key = self._run.key(self._run.settings.user())
+        unsigned = Unsigned(
+            pubkey=key.pubkey, created_at=int(time.time()), kind=LINK_KIND, tags=(), content=content
+        )
+        return sign(unsigned, key, secrets.token_bytes(32)).to_json()

@@ -43,6 +43,14 @@ def decode_json(data: bytes) -> object:
         raise BadRecordError(f"not JSON: {error}") from None
 
 
+def encode_json(value: object) -> str:
+    """Return *value* as minified JSON text. Raises: BadRecordError."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise BadRecordError(f"cannot be written as JSON: {error}") from None
+
+
 def decode_line(line: bytes) -> JsonObject:
     """Return the object in one *line* (with or without its newline). Raises: BadRecordError."""
     if len(line) > MAX_LINE:
@@ -56,10 +64,9 @@ def decode_line(line: bytes) -> JsonObject:
 def encode_line(value: Mapping[str, Any]) -> bytes:
     """Return *value* as one minified UTF-8 line with its newline. Raises: BadRecordError."""
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        line = text.encode("utf-8") + b"\n"
-    except (ValueError, TypeError) as error:  # a UnicodeEncodeError is a ValueError
-        raise BadRecordError(f"cannot be written as JSON: {error}") from None
+        line = encode_json(value).encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        raise BadRecordError("a lone surrogate cannot be written") from None
     if len(line) > MAX_LINE:
         raise BadRecordError(f"longer than {MAX_LINE} bytes")
     return line

@@ -1,0 +1,109 @@
+"""NIP-44 version 2: encryption of a text between two keys.
+
+Lengths: the text of 2026-06 allows plaintexts up to 2**32-1 bytes, those from 65536 on with an extended
+prefix. The whole payload is bounded before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+
+from powdo.errors import BadRecordError, PeerProtocolError
+from powdo.nips.curve import SecretKey
+
+MAX_PAYLOAD = 1 << 20
+_SALT = b"nip44-v2"
+_VERSION = b"\x02"
+_SHORT = 65536
+_LONGEST = (1 << 32) - 1
+_SHORTEST_PAYLOAD, _SHORTEST_DATA = 132, 99
+
+
+def conversation_key(secret: SecretKey, pubkey: str) -> bytes:
+    """Return the 32-byte key that both sides share (HKDF-extract of the shared x)."""
+    return hmac.digest(_SALT, secret.ecdh_x(pubkey), "sha256")
+
+
+def _message_keys(key: bytes, nonce: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return ChaCha key, ChaCha nonce and HMAC key: 76 bytes of HKDF-expand."""
+    first = hmac.digest(key, nonce + b"\x01", "sha256")
+    second = hmac.digest(key, first + nonce + b"\x02", "sha256")
+    third = hmac.digest(key, second + nonce + b"\x03", "sha256")
+    return first, second[:12], second[12:] + third[:12]
+
+
+def padded_length(length: int) -> int:
+    """Return the length that a plaintext of *length* bytes is padded to."""
+    if length <= 32:
+        return 32
+    power = 1 << (length - 1).bit_length()
+    chunk = 32 if power <= 256 else power // 8
+    return chunk * ((length - 1) // chunk + 1)
+
+
+def _pad(plain: bytes) -> bytes:
+    length = len(plain)
+    if not 1 <= length <= _LONGEST:
+        raise BadRecordError("a plaintext has 1 to 2**32-1 bytes")
+    prefix = length.to_bytes(2, "big") if length < _SHORT else b"\0\0" + length.to_bytes(4, "big")
+    return prefix + plain + bytes(padded_length(length) - length)
+
+
+def _unpad(padded: bytes) -> bytes:
+    length, start = int.from_bytes(padded[:2], "big"), 2
+    if length == 0:
+        length, start = int.from_bytes(padded[2:6], "big"), 6
+        if length < _SHORT:
+            raise PeerProtocolError("invalid padding")
+    if len(padded) != start + padded_length(length):
+        raise PeerProtocolError("invalid padding")
+    return padded[start : start + length]
+
+
+def _chacha20(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """Return *data* xored with the key stream; the library wants counter (0) before nonce."""
+    return Cipher(ChaCha20(key, b"\0\0\0\0" + nonce), mode=None).encryptor().update(data)
+
+
+def encrypt(plaintext: str, key: bytes, nonce: bytes) -> str:
+    """Return the payload of *plaintext* under a conversation *key*; *nonce* is 32 fresh random bytes."""
+    if len(key) != 32 or len(nonce) != 32:
+        raise ValueError("conversation key and nonce have 32 bytes")
+    chacha_key, chacha_nonce, mac_key = _message_keys(key, nonce)
+    try:
+        plain = plaintext.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRecordError("a lone surrogate cannot be encrypted") from None
+    sealed = _chacha20(chacha_key, chacha_nonce, _pad(plain))
+    mac = hmac.digest(mac_key, nonce + sealed, hashlib.sha256)
+    return base64.b64encode(_VERSION + nonce + sealed + mac).decode("ascii")
+
+
+def decrypt(payload: str, key: bytes, *, max_payload: int = MAX_PAYLOAD) -> str:
+    """Return the plaintext of *payload*. Raises: PeerProtocolError; the MAC is checked before decrypting."""
+    if payload.startswith("#"):
+        raise PeerProtocolError("unsupported encryption version")
+    if not _SHORTEST_PAYLOAD <= len(payload) <= max_payload:
+        raise PeerProtocolError("invalid payload length")
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise PeerProtocolError("invalid base64") from None
+    if len(data) < _SHORTEST_DATA:
+        raise PeerProtocolError("invalid payload length")
+    if data[:1] != _VERSION:
+        raise PeerProtocolError("unsupported encryption version")
+    nonce, sealed, mac = data[1:33], data[33:-32], data[-32:]
+    chacha_key, chacha_nonce, mac_key = _message_keys(key, nonce)
+    if not hmac.compare_digest(hmac.digest(mac_key, nonce + sealed, "sha256"), mac):
+        raise PeerProtocolError("invalid MAC")
+    try:
+        return _unpad(_chacha20(chacha_key, chacha_nonce, sealed)).decode("utf-8")
+    except UnicodeDecodeError:
+        raise PeerProtocolError("the plaintext is not UTF-8") from None

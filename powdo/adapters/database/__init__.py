@@ -1,6 +1,21 @@
 """The DVM's database: workers, inbox, what was ingested, and what was sent to Kimai."""
 
+from powdo.adapters.database.activity import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
+from powdo.adapters.database.intake import Delivery, Refusal, Stored
+from powdo.adapters.database.store import Store
+from powdo.adapters.database.workers import Worker
 
-__all__ = ["Database", "Inbox", "Item"]
+__all__ = [
+    "Database",
+    "Delivery",
+    "Inbox",
+    "Item",
+    "Refusal",
+    "Store",
+    "Stored",
+    "StoredEvent",
+    "Worker",
+    "stored_event",
+]

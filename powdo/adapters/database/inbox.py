@@ -141,6 +141,16 @@ class Inbox:
         with self._database.write() as connection:
             finish(connection, wrap, outcome)
 
+    def reopen(self, event: Mapping[str, Any], now: int) -> None:
+        """Let the gift wrap *event* wait again, whose author was a stranger when it came."""
+        values = {"event": json.dumps(event, separators=(",", ":")), "state": "waiting", "outcome": None}
+        with self._database.write() as connection:
+            connection.execute(
+                inbox.update()
+                .where(inbox.c.wrap == event["id"], inbox.c.outcome == "stranger")
+                .values(attempts=0, next_at=now, lease_until=0, lease_by=None, **values)
+            )
+
     def defer(self, wrap: str, error: str, retry_at: int) -> None:
         """Leave *wrap* waiting until *retry_at*, because of *error*."""
         values = {"error": error[:1000], "next_at": retry_at, "lease_until": 0, "lease_by": None}

@@ -132,19 +132,6 @@ bundle = Table(
     Index(None, "wrap"),
 )
 
-withheld = Table(
-    "withheld",
-    metadata,
-    Column("worker_id", _Id, ForeignKey("worker.id"), primary_key=True),
-    Column("device", Text, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True),
-    Column("begin_us", BigInteger, nullable=False),
-    Column("end_us", BigInteger, nullable=False),
-    Column("previous", _Hex),
-    Column("link", Text, nullable=False),
-    Column("link_event", Text),
-)
-
 screenshot = Table(
     "screenshot",
     metadata,
@@ -202,14 +189,17 @@ timesheet_sent = Table(
     _worker(),
     Column("marker", Text, nullable=False, unique=True),
     Column("kimai_id", BigInteger),
-    Column("state", String(8), nullable=False),  # intent | sent | deleted | kept
+    Column("state", String(8), nullable=False),  # intent | sent | updating | deleting | deleted | kept
     Column("begin_us", BigInteger, nullable=False),
     Column("end_us", BigInteger, nullable=False),
-    Column("project", Text, nullable=False),
-    Column("activity", Text, nullable=False),
+    Column("kimai_user", BigInteger, nullable=False),
+    Column("project", BigInteger, nullable=False),
+    Column("activity", BigInteger, nullable=False),
     Column("tags", Text, nullable=False),
     Column("description", Text, nullable=False),
-    Column("returned", Text),
+    Column("billable", Boolean),
+    Column("fingerprint", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index(None, "worker_id", "begin_us"),
+    Index(None, "worker_id", "state"),
 )

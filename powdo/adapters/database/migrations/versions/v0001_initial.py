@@ -135,11 +135,13 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("begin_us", sa.BigInteger(), nullable=False),
         sa.Column("end_us", sa.BigInteger(), nullable=False),
-        sa.Column("project", sa.Text(), nullable=False),
-        sa.Column("activity", sa.Text(), nullable=False),
+        sa.Column("kimai_user", sa.BigInteger(), nullable=False),
+        sa.Column("project", sa.BigInteger(), nullable=False),
+        sa.Column("activity", sa.BigInteger(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("returned", sa.Text(), nullable=True),
+        sa.Column("billable", sa.Boolean(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["worker_id"], ["worker.id"], name=op.f("fk_timesheet_sent_worker_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_timesheet_sent")),
@@ -151,18 +153,8 @@ def upgrade() -> None:
         ["worker_id", "begin_us"],
         unique=False,
     )
-    op.create_table(
-        "withheld",
-        sa.Column("worker_id", _ID, nullable=False),
-        sa.Column("device", sa.Text(), nullable=False),
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.Column("begin_us", sa.BigInteger(), nullable=False),
-        sa.Column("end_us", sa.BigInteger(), nullable=False),
-        sa.Column("previous", _HEX, nullable=True),
-        sa.Column("link", sa.Text(), nullable=False),
-        sa.Column("link_event", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(["worker_id"], ["worker.id"], name=op.f("fk_withheld_worker_id")),
-        sa.PrimaryKeyConstraint("worker_id", "device", "sequence", name=op.f("pk_withheld")),
+    op.create_index(
+        op.f("ix_timesheet_sent_worker_id_state"), "timesheet_sent", ["worker_id", "state"], unique=False
     )
     op.create_table(
         "worker_key",
@@ -210,7 +202,7 @@ def downgrade() -> None:
     op.drop_table("screenshot")
     op.drop_table("bucket_event")
     op.drop_table("worker_key")
-    op.drop_table("withheld")
+    op.drop_index(op.f("ix_timesheet_sent_worker_id_state"), table_name="timesheet_sent")
     op.drop_index(op.f("ix_timesheet_sent_worker_id_begin_us"), table_name="timesheet_sent")
     op.drop_table("timesheet_sent")
     op.drop_index(op.f("ix_rejection_worker_id_rejected_at"), table_name="rejection")

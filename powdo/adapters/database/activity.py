@@ -1,0 +1,145 @@
+"""Bucket events, read back for a period, and the marks of what has changed since timesheets were made.
+
+A bucket remembers its longest bucket event, so a period is read with one range of the primary key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from powdo.adapters.database.engine import Database, opened
+from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
+from powdo.worktime.activity import Bucket, BucketEvent
+
+
+class StoredEvent(NamedTuple):
+    """A bucket event as it is stored: *data* as canonical JSON, *digest* to tell it from another."""
+
+    begin: int
+    end: int
+    digest: str
+    data: str
+
+
+def stored_event(event: BucketEvent) -> StoredEvent:
+    """Return *event* with its data in the one spelling that is hashed and stored."""
+    data = json.dumps(event.data, separators=(",", ":"), sort_keys=True)
+    return StoredEvent(event.begin, event.end, hashlib.sha256(data.encode("ascii")).hexdigest()[:32], data)
+
+
+class Activity:
+    """The bucket events of all workers."""
+
+    def __init__(self, database: str | Database) -> None:
+        self._database = opened(database)
+
+    def bucket_events(self, worker: int, begin: int, end: int) -> list[Bucket]:
+        """Return the buckets of *worker* with what they hold between *begin* and *end*, in microseconds."""
+        with self._database.read() as connection:
+            buckets = connection.execute(
+                sa.select(bucket).where(bucket.c.worker_id == worker).order_by(bucket.c.id)
+            ).all()
+            return [
+                Bucket(
+                    id=row.bucket,
+                    type=row.type,
+                    client=row.client,
+                    hostname=row.hostname,
+                    events=_events(connection, row, begin, end),
+                    device=row.device_id,
+                )
+                for row in buckets
+            ]
+
+    def period(self, worker: int) -> tuple[int, int] | None:
+        """Return when the first and the last bundle of *worker* begin and end, or None without any."""
+        query = sa.select(sa.func.min(bundle.c.begin_us), sa.func.max(bundle.c.end_us))
+        with self._database.read() as connection:
+            begin, end = connection.execute(query.where(bundle.c.worker_id == worker)).one()
+        return None if begin is None else (begin, end)
+
+    def zones(self, worker: int) -> list[str]:
+        """Return the time zones named by the bundles of *worker*, the latest first."""
+        query = sa.select(bundle.c.timezone, sa.func.max(bundle.c.begin_us).label("latest"))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                query.where(bundle.c.worker_id == worker)
+                .group_by(bundle.c.timezone)
+                .order_by(sa.desc("latest"))
+            )
+            return [row.timezone for row in rows]
+
+    def dirty(self, worker: int) -> list[tuple[int, int, int]]:
+        """Return the periods of *worker* in which something is new, as (begin, end, row)."""
+        query = sa.select(dirty).where(dirty.c.worker_id == worker).order_by(dirty.c.begin_us)
+        with self._database.read() as connection:
+            return [(row.begin_us, row.end_us, row.id) for row in connection.execute(query)]
+
+    def clean(self, rows: Iterable[int]) -> None:
+        """Forget the marks *rows* of `dirty`; what came in since keeps its own."""
+        numbers = sorted(rows)
+        with self._database.write() as connection:
+            for at in range(0, len(numbers), 500):  # SQLite has a limit on the values of one statement
+                connection.execute(dirty.delete().where(dirty.c.id.in_(numbers[at : at + 500])))
+
+
+def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -> tuple[BucketEvent, ...]:
+    events = bucket_event.c
+    query = (
+        sa.select(events.begin_us, events.end_us, events.data)
+        .where(events.bucket_id == row.id, events.begin_us >= begin - row.longest_us)
+        .where(events.begin_us < end, events.end_us >= begin)
+        .order_by(events.begin_us)
+    )
+    return tuple(
+        BucketEvent(first, last, json.loads(data)) for first, last, data in connection.execute(query)
+    )
+
+
+def add_events(
+    connection: sa.Connection,
+    database: Database,
+    worker: int,
+    names: Mapping[str, str],
+    events: Sequence[StoredEvent],
+) -> None:
+    """Add *events* to the bucket that *names* (device_id, bucket, type, client, hostname) say.
+
+    A bucket event that is there already is not doubled; one that has grown since is lengthened.
+    """
+    longest = max((event.end - event.begin for event in events), default=0)
+    number = _bucket_id(connection, database, worker, names, longest)
+    insert = database.insert(bucket_event)
+    grown = sa.case(
+        (insert.excluded.end_us > bucket_event.c.end_us, insert.excluded.end_us), else_=bucket_event.c.end_us
+    )
+    insert = insert.on_conflict_do_update(
+        index_elements=["bucket_id", "begin_us", "digest"], set_={"end_us": grown}
+    )
+    # In the order of the key: two runs that add the same rows then wait for each other, never in a circle.
+    rows = [
+        {"bucket_id": number, "begin_us": begin, "digest": digest, "end_us": end, "data": data}
+        for begin, end, digest, data in sorted(events)
+    ]
+    if rows:
+        connection.execute(insert, rows)
+
+
+def _bucket_id(
+    connection: sa.Connection, database: Database, worker: int, names: Mapping[str, str], longest: int
+) -> int:
+    insert = database.insert(bucket).values(worker_id=worker, longest_us=longest, **names)
+    greater = sa.case(
+        (insert.excluded.longest_us > bucket.c.longest_us, insert.excluded.longest_us),
+        else_=bucket.c.longest_us,
+    )
+    insert = insert.on_conflict_do_update(
+        index_elements=["worker_id", "device_id", "bucket"], set_={"longest_us": greater}
+    )
+    number: int = connection.execute(insert.returning(bucket.c.id)).scalar_one()
+    return number

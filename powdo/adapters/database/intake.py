@@ -1,0 +1,261 @@
+"""What `ingest` writes: a bundle with all it brings, or a refusal, each in one transaction with the inbox.
+
+Rules:
+- one bundle is stored once, whether it comes twice as a wrap, as a rumor, as a blob or as a capture;
+- one place in a device's chain holds one root: a second is refused, and changes nothing;
+- the marks for `receipt` and `kimai-sync` are set in the same transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from powdo.adapters.database.activity import StoredEvent, add_events
+from powdo.adapters.database.engine import Database, opened
+from powdo.adapters.database.inbox import finish
+from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, worker
+from powdo.errors import PeerProtocolError
+from powdo.worktime.link import Link
+from powdo.worktime.manifest import Manifest
+
+#: How many refusals of wraps whose author is not known are remembered.
+ANONYMOUS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One checked bundle, ready to be stored; events are JSON texts, *evidence* is on the disk already."""
+
+    worker: int
+    wrap: str
+    rumor: str
+    pubkey: str
+    sha256: str
+    ox: str
+    size: int
+    manifest: Manifest
+    manifest_text: str
+    link: Link
+    link_event: str | None
+    wrap_event: str
+    seal_event: str
+    rumor_event: str
+    bucket_events: Mapping[str, Sequence[StoredEvent]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A bundle in the database, as its `ingested` record tells it."""
+
+    wrap: str
+    rumor: str
+    worker: str
+    pubkey: str
+    device: str
+    sequence: int
+    begin_us: int
+    end_us: int
+    sha256: str
+    size: int
+    screenshots: int
+    bucket_events: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a wrap was refused for good, and the exit status that says so."""
+
+    wrap: str
+    reason: str
+    status: int
+    rumor: str | None = None
+    pubkey: str | None = None
+    worker: int | None = None
+
+
+class Intake:
+    """Where checked bundles and refusals go."""
+
+    def __init__(self, database: str | Database) -> None:
+        self._database = opened(database)
+
+    def find(self, *, wrap: str | None = None, rumor: str | None = None) -> Stored | None:
+        """Return the bundle that came in *wrap* or as *rumor*."""
+        where = bundle.c.wrap == wrap if rumor is None else bundle.c.rumor == rumor
+        with self._database.read() as connection:
+            return _stored(connection, where)
+
+    def find_blob(self, worker_id: int, sha256: str) -> Stored | None:
+        """Return the bundle whose blob has *sha256*, if that worker sent it."""
+        with self._database.read() as connection:
+            return _stored(connection, (bundle.c.worker_id == worker_id) & (bundle.c.sha256 == sha256))
+
+    def refusal(self, wrap: str) -> Refusal | None:
+        """Return why *wrap* was refused, if it was."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(rejection).where(rejection.c.wrap == wrap)).one_or_none()
+        if row is None:
+            return None
+        return Refusal(
+            wrap=row.wrap,
+            reason=row.reason,
+            status=row.status,
+            rumor=row.rumor,
+            pubkey=row.pubkey,
+            worker=row.worker_id,
+        )
+
+    def store(self, delivery: Delivery) -> tuple[Stored, bool]:
+        """Return the stored bundle, and whether it is new; a capture that is there already is not added.
+
+        Raises: PeerProtocolError when another bundle has its place in the device's chain.
+        """
+        with self._database.write() as connection:
+            number = self._add_bundle(connection, delivery)
+            if number is None:
+                stored = _same(connection, delivery)
+                _repeat(connection, delivery.wrap, stored)
+                return stored, False
+            self._add_contents(connection, number, delivery)
+            finish(connection, delivery.wrap, "ingested")
+            added = _stored(connection, bundle.c.id == number)
+        assert added is not None
+        return added, True
+
+    def _add_bundle(self, connection: sa.Connection, delivery: Delivery) -> int | None:
+        manifest = delivery.manifest
+        values = {name: getattr(delivery, name) for name in _SAME} | {
+            "worker_id": delivery.worker,
+            "device": manifest.device,
+            "sequence": manifest.sequence,
+            "begin_us": manifest.begin,
+            "end_us": manifest.end,
+            "timezone": manifest.timezone,
+            "root": delivery.link.root,
+            "previous": delivery.link.previous,
+            "link": delivery.link.content,
+            "manifest": delivery.manifest_text,
+            "screenshots": len(manifest.screenshots),
+            "bucket_events": manifest.bucket_events,
+            "ingested_at": int(time.time()),
+            "receipt_due": True,
+        }
+        insert = self._database.insert(bundle).values(values).on_conflict_do_nothing()
+        number: int | None = connection.execute(insert.returning(bundle.c.id)).scalar()
+        return number
+
+    def _add_contents(self, connection: sa.Connection, number: int, delivery: Delivery) -> None:
+        manifest = delivery.manifest
+        for item in sorted(manifest.buckets, key=lambda one: (one.device_id, one.id)):
+            names = {
+                "device_id": item.device_id or manifest.device,
+                "bucket": item.id,
+                "type": item.type,
+                "client": item.client,
+                "hostname": item.hostname,
+            }
+            events = delivery.bucket_events.get(item.file, ())
+            add_events(connection, self._database, delivery.worker, names, events)
+        pictures = [
+            {
+                "bundle_id": number,
+                "worker_id": delivery.worker,
+                "file": item.file,
+                "time_us": item.time,
+                "monitor": item.monitor,
+                "width": item.width,
+                "height": item.height,
+                "sha256": item.sha256,
+                "size": item.size,
+            }
+            for item in manifest.screenshots
+        ]
+        if pictures:
+            connection.execute(screenshot.insert(), pictures)
+        connection.execute(
+            dirty.insert().values(worker_id=delivery.worker, begin_us=manifest.begin, end_us=manifest.end)
+        )
+
+    def duplicate(self, wrap: str, stored: Stored) -> None:
+        """Take *wrap*, which brings what is *stored* already, out of the queue."""
+        with self._database.write() as connection:
+            _repeat(connection, wrap, stored)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Keep *refusal* and take its wrap out of the queue."""
+        values = {
+            "wrap": refusal.wrap,
+            "rumor": refusal.rumor,
+            "pubkey": refusal.pubkey,
+            "worker_id": refusal.worker,
+            "reason": refusal.reason,
+            "status": refusal.status,
+            "rejected_at": int(time.time()),
+            "receipt_due": refusal.worker is not None,
+        }
+        with self._database.write() as connection:
+            connection.execute(self._database.insert(rejection).values(values).on_conflict_do_nothing())
+            finish(connection, refusal.wrap, "rejected")
+            if refusal.worker is None:
+                _forget_oldest(connection)
+
+
+_SAME = (
+    "wrap",
+    "rumor",
+    "pubkey",
+    "sha256",
+    "ox",
+    "size",
+    "link_event",
+    "wrap_event",
+    "seal_event",
+    "rumor_event",
+)
+
+
+def _same(connection: sa.Connection, delivery: Delivery) -> Stored:
+    """Return the stored bundle that *delivery* repeats. Raises: PeerProtocolError when it is another one."""
+    manifest = delivery.manifest
+    place = (
+        (bundle.c.worker_id == delivery.worker)
+        & (bundle.c.device == manifest.device)
+        & (bundle.c.sequence == manifest.sequence)
+    )
+    found = _stored(connection, place)
+    if found is None or found.root != delivery.link.root:
+        raise PeerProtocolError(
+            f"another bundle has the place {manifest.sequence} in the chain of device '{manifest.device}'"
+        )
+    return found
+
+
+def _repeat(connection: sa.Connection, wrap: str, stored: Stored) -> None:
+    """Answer once more what was sent again under another wrap: its sender has not heard of the first."""
+    finish(connection, wrap, "duplicate")
+    if wrap != stored.wrap:
+        connection.execute(bundle.update().where(bundle.c.rumor == stored.rumor).values(receipt_due=True))
+
+
+def _stored(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Stored | None:
+    columns = [getattr(bundle.c, name) for name in Stored.__slots__ if name != "worker"]
+    query = sa.select(*columns, worker.c.name.label("worker")).join_from(bundle, worker).where(where)
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else Stored(**row._mapping)
+
+
+def _forget_oldest(connection: sa.Connection) -> None:
+    anonymous = rejection.c.worker_id.is_(None)
+    count = (
+        connection.execute(sa.select(sa.func.count()).select_from(rejection).where(anonymous)).scalar() or 0
+    )
+    if count > ANONYMOUS:
+        oldest = sa.select(rejection.c.wrap).where(anonymous).order_by(rejection.c.rejected_at)
+        rows = connection.execute(oldest.limit(ANONYMOUS // 10)).scalars().all()
+        connection.execute(rejection.delete().where(rejection.c.wrap.in_(rows)))
+        connection.execute(inbox.delete().where(inbox.c.wrap.in_(rows)))

@@ -1,0 +1,20 @@
+"""All that is stored, behind one object; each part has its own file."""
+
+from __future__ import annotations
+
+from powdo.adapters.database.activity import Activity
+from powdo.adapters.database.engine import Database, opened
+from powdo.adapters.database.intake import Intake
+from powdo.adapters.database.ledger import Ledger
+from powdo.adapters.database.workers import Workers
+
+
+class Store(Workers, Activity, Intake, Ledger):
+    """The workers, what they sent, and what went to Kimai."""
+
+    def __init__(self, database: str | Database) -> None:
+        self._database = opened(database)
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._database.close()

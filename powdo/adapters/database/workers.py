@@ -1,0 +1,128 @@
+"""Who is enrolled: workers, their identities, and the access keys their machines use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from powdo.adapters.database.engine import Database, opened
+from powdo.adapters.database.tables import worker, worker_key
+from powdo.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One enrolled worker; keys are hex pubkeys, in the order they were added."""
+
+    id: int
+    name: str
+    pubkeys: tuple[str, ...]
+    access_pubkeys: tuple[str, ...]
+    kimai_user: int | None
+    timezone: str | None
+    disabled: bool
+
+
+class Workers:
+    """The enrolled workers."""
+
+    def __init__(self, database: str | Database) -> None:
+        self._database = opened(database)
+
+    def enroll(
+        self,
+        name: str,
+        *,
+        pubkeys: Iterable[str] = (),
+        access: Iterable[str] = (),
+        kimai_user: int | None = None,
+        timezone: str | None = None,
+    ) -> Worker:
+        """Return the worker *name*, made or changed so that these keys and values are theirs.
+
+        Raises: UsageError when a key is another worker's, or an identity is to be an access key too.
+        """
+        changes = {"kimai_user": kimai_user, "timezone": timezone}
+        with self._database.write() as connection:
+            insert = self._database.insert(worker).values(
+                name=name, disabled=False, added_at=int(time.time())
+            )
+            connection.execute(insert.on_conflict_do_nothing())
+            number: int = connection.execute(sa.select(worker.c.id).where(worker.c.name == name)).scalar_one()
+            values = {key: value for key, value in changes.items() if value is not None}
+            connection.execute(worker.update().where(worker.c.id == number).values(disabled=False, **values))
+            for role, keys in (("identity", pubkeys), ("access", access)):
+                for pubkey in keys:
+                    self._add_key(connection, number, pubkey, role)
+            return _load(connection, worker.c.id == number)[0]
+
+    def _add_key(self, connection: sa.Connection, number: int, pubkey: str, role: str) -> None:
+        insert = self._database.insert(worker_key).values(
+            pubkey=pubkey, worker_id=number, role=role, added_at=int(time.time())
+        )
+        connection.execute(insert.on_conflict_do_nothing())
+        found = connection.execute(
+            sa.select(worker.c.name, worker_key.c.worker_id, worker_key.c.role)
+            .join_from(worker_key, worker)
+            .where(worker_key.c.pubkey == pubkey)
+        ).one()
+        if found.worker_id != number:
+            raise UsageError(f"the key '{pubkey}' belongs to the worker '{found.name}'")
+        if found.role != role:
+            raise UsageError(
+                f"the key '{pubkey}' is {_ROLES[found.role]} of '{found.name}' already",
+                hint="identity and access key must differ, or the public side learns the identity",
+            )
+
+    def remove(self, name: str) -> Worker | None:
+        """Return the worker *name*, whose wraps are refused from now on; what they sent is kept."""
+        with self._database.write() as connection:
+            connection.execute(worker.update().where(worker.c.name == name).values(disabled=True))
+            return next(iter(_load(connection, worker.c.name == name)), None)
+
+    def workers(self, *, disabled: bool = True) -> list[Worker]:
+        """Return the workers by name; without those that were removed if not *disabled*."""
+        with self._database.read() as connection:
+            found = _load(connection, sa.true())
+        return [one for one in found if disabled or not one.disabled]
+
+    def worker(self, name: str) -> Worker | None:
+        """Return the worker *name*."""
+        with self._database.read() as connection:
+            return next(iter(_load(connection, worker.c.name == name)), None)
+
+    def author(self, pubkey: str) -> Worker | None:
+        """Return the worker whose identity *pubkey* is, unless they were removed."""
+        theirs = sa.select(worker_key.c.worker_id).where(
+            worker_key.c.pubkey == pubkey, worker_key.c.role == "identity"
+        )
+        with self._database.read() as connection:
+            return next(iter(_load(connection, worker.c.id.in_(theirs) & ~worker.c.disabled)), None)
+
+
+_ROLES = {"identity": "an identity", "access": "an access key"}
+
+
+def _load(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Worker]:
+    rows = connection.execute(sa.select(worker).where(where).order_by(worker.c.name)).all()
+    keys: dict[int, dict[str, list[str]]] = {}
+    query = sa.select(worker_key).where(worker_key.c.worker_id.in_([row.id for row in rows]))
+    for key in connection.execute(query.order_by(worker_key.c.added_at, worker_key.c.pubkey)):
+        keys.setdefault(key.worker_id, {}).setdefault(key.role, []).append(key.pubkey)
+    return [_worker(row, keys.get(row.id, {})) for row in rows]
+
+
+def _worker(row: sa.Row[Any], keys: dict[str, list[str]]) -> Worker:
+    return Worker(
+        id=row.id,
+        name=row.name,
+        pubkeys=tuple(keys.get("identity", ())),
+        access_pubkeys=tuple(keys.get("access", ())),
+        kimai_user=row.kimai_user,
+        timezone=row.timezone,
+        disabled=row.disabled,
+    )

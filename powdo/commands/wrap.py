@@ -1,0 +1,193 @@
+"""powdo wrap: seal and gift-wrap uploaded bundles for their recipients (NIP-17, NIP-59)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.options import Run, command, dry_run_option, filter_options, pending_option
+
+if TYPE_CHECKING:
+    from powdo.adapters.outbox import Entry, Outbox
+    from powdo.nips.curve import SecretKey
+    from powdo.nips.event import Event, Unsigned
+    from powdo.records import Bundle
+
+#: NIP-59: seal and wrap are dated back independently, up to two days.
+_BACK = 2 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """Who writes, to whom (hex), and how long a wrap may be kept."""
+
+    author: SecretKey
+    recipients: tuple[str, ...]
+    copies: tuple[str, ...]
+    expiration: int | None
+
+
+def _date_back(now: int) -> int:
+    return now - secrets.randbelow(_BACK)
+
+
+def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
+    """Return the rumor of *bundle*: the same one each time, so that a second wrap is no second bundle."""
+    from powdo.errors import BadRecordError
+    from powdo.nips.nip17 import FileMessage
+
+    urls = [blob["url"] for blob in bundle.blobs if isinstance(blob.get("url"), str)]
+    if not urls:
+        raise BadRecordError(
+            f"bundle '{bundle.id}' has not been uploaded", hint="pipe it through `powdo upload` first"
+        )
+    return FileMessage(
+        url=urls[0],
+        fallbacks=tuple(urls[1:]),
+        decryption_key=key,
+        decryption_nonce=bundle.salt,
+        x=bundle.sha256,
+        ox=bundle.ox,
+        size=bundle.size,
+        recipients=post.recipients,
+    ).to_rumor(post.author.pubkey, created_at)
+
+
+def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
+    from powdo.nips.curve import SecretKey
+    from powdo.nips.giftwrap import seal, wrap
+
+    sealed = seal(
+        rumor,
+        post.author,
+        recipient,
+        created_at=_date_back(now),
+        nonce=secrets.token_bytes(32),
+        aux=secrets.token_bytes(32),
+    )
+    return wrap(
+        sealed,
+        SecretKey(secrets.token_bytes(32)),
+        recipient,
+        created_at=_date_back(now),
+        nonce=secrets.token_bytes(32),
+        aux=secrets.token_bytes(32),
+        expiration=None if post.expiration is None else now + post.expiration,
+    )
+
+
+def _post(run: Run, to: tuple[str, ...], no_self: bool) -> _Post:
+    """Return who writes to whom, from flags and settings."""
+    from powdo.adapters.keystore import Keystore
+    from powdo.errors import ConfigurationError
+    from powdo.nips.bech32 import decode_npub, parse_pubkey
+
+    settings = run.settings
+    recipients = tuple(dict.fromkeys(parse_pubkey(text) for text in to))
+    if not recipients and settings.worker.dvm:
+        recipients = (settings.worker.dvm,)
+    if not recipients:
+        raise ConfigurationError(
+            f"'{settings.config_path}' has no 'dvm' in [worker]", hint="name the recipient with --to NPUB"
+        )
+    copies: tuple[str, ...] = ()
+    if not no_self:
+        access = Keystore(settings.keystore_path).get(settings.access_user())
+        copies = (decode_npub(access["nostr"]["npub"]),)
+    return _Post(
+        author=run.key(settings.user()),
+        recipients=recipients,
+        copies=tuple(copy for copy in copies if copy not in recipients),
+        expiration=settings.worker.expiration,
+    )
+
+
+class _Stage:
+    """Wraps bundle records; what the outbox knows already is given out again, not made again."""
+
+    def __init__(self, outbox: Outbox, post: _Post, *, dry_run: bool) -> None:
+        self._outbox = outbox
+        self._post = post
+        self._dry_run = dry_run
+
+    def pending(self) -> Iterator[dict[str, Any]]:
+        """Return the bundles that wait to be wrapped, and those whose wraps have grown stale."""
+        for entry in self._outbox.waiting("wrap"):
+            if entry.bundle is not None:
+                yield entry.bundle.to_json()
+        for capture_id in self._outbox.stale_captures(now=int(time.time())):
+            entry_or_none = self._outbox.get(capture_id)
+            if entry_or_none is not None and entry_or_none.bundle is not None:
+                yield entry_or_none.bundle.to_json()
+
+    def handle(self, record: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """Return the gift wraps of one bundle record, durable before they are given out."""
+        from powdo.errors import BadRecordError
+        from powdo.records import Bundle
+
+        bundle = Bundle.from_json(record)
+        with self._outbox.lock("wrap"):
+            entry = self._outbox.get(bundle.id)
+            if entry is not None and (kept := self._kept(entry)):
+                return kept
+            key = bundle.key or (entry.key if entry is not None else None)
+            if key is None:
+                raise BadRecordError(
+                    f"no key for bundle '{bundle.id}'",
+                    hint="it is not in this outbox; `powdo bundle --with-key` puts the key into the record",
+                )
+            now = int(time.time())
+            created_at = entry.created if entry is not None else int(bundle.end.timestamp())
+            rumor = _rumor(self._post, bundle, key, created_at)
+            wraps = [
+                (recipient, _wrap(self._post, rumor, recipient, now).to_json())
+                for recipient in (*self._post.recipients, *self._post.copies)
+            ]
+            if entry is not None and not self._dry_run:
+                self._outbox.add_wraps(bundle.id, wraps, now=now)
+        return [event for _, event in wraps]
+
+    def _kept(self, entry: Entry) -> list[dict[str, Any]]:
+        """Return the wraps made earlier, unless one of them waits for so long that it must be made anew."""
+        from powdo.adapters.outbox import STALE_WRAP_SECONDS
+
+        if entry.state not in ("wrapped", "published"):
+            return []
+        wraps = self._outbox.wraps(entry.capture.id)
+        oldest = time.time() - STALE_WRAP_SECONDS
+        if any(item.published is None and item.created < oldest for item in wraps):
+            return []
+        return [item.event for item in wraps]
+
+
+@command(
+    "wrap", epilog="powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish"
+)
+@filter_options
+@pending_option
+@click.option("--to", multiple=True, metavar="NPUB", help="A recipient instead of the configured DVM.")
+@click.option("--no-self", is_flag=True, help="Make no copy for the worker's own access key.")
+@dry_run_option
+def wrap(
+    run: Run, files: tuple[str, ...], pending: bool, to: tuple[str, ...], no_self: bool, dry_run: bool
+) -> None:
+    """Seal and gift-wrap uploaded bundles for their recipients.
+
+    Reads bundle records with blobs; writes gift wraps (kind 1059), one a recipient.
+    """
+    from powdo.adapters.outbox import Outbox
+
+    outbox = Outbox(run.settings.state_dir)
+    stage = _Stage(outbox, _post(run, to, no_self), dry_run=dry_run)
+    run.stage(
+        files,
+        stage.handle,
+        key=lambda record: str(record.get("id")),
+        pending=stage.pending if pending else None,
+        next_retry=lambda: outbox.next_retry("wrap"),
+    )

@@ -1,7 +1,7 @@
 """What has to happen in Kimai so that it holds the blocks computed here, and nothing a person changed.
 
 Rules:
-- a row of the ledger holds what we asked for and the fingerprint of what Kimai returned, which may be rounded;
+- a row of the ledger holds what we asked for and the fingerprint of what Kimai returned, often rounded;
 - where Kimai now says something else, a person did it, and the person wins: the time is cut out of the
   recomputation and the entry is left alone;
 - so does a person who deleted an entry, and so do entries that are exported or locked;

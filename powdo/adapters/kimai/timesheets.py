@@ -1,0 +1,171 @@
+"""Timesheets in Kimai: list, find, create, change, delete.
+
+Rules:
+- instants are sent as UTC with `Z`, whole minutes, and what comes back must be the same instant;
+- windows of a listing are wall time in the token owner's zone, on an entry's begin, both ends included;
+- filters that Kimai ignores without a word are applied here again;
+- after an answer to a POST was lost, Kimai is asked for the marker, and nothing is posted twice in one run;
+- only fields that are needed are sent: `user` for another's time, `billable` where a rule says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from powdo.adapters.kimai.client import Client, refusal
+from powdo.errors import PeerProtocolError, RetryLaterError
+from powdo.worktime.intervals import MINUTE, SECOND, Interval
+from powdo.worktime.reconcile import Listed, Wanted, mark, marker_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How far rounding rules of the server may move a border; time zones differ by more.
+_ROUNDING = 15 * MINUTE
+
+Refused = Literal["locked", "gone"]
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _instant(value: object) -> int:
+    moment = datetime.fromisoformat(str(value))
+    if moment.tzinfo is None:
+        raise ValueError("no offset")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def parse_listed(obj: Mapping[str, Any]) -> Listed:
+    """Return one timesheet as Kimai wrote it. Raises: PeerProtocolError."""
+    try:
+        tags = obj["tags"]
+        numbers = [obj[name] for name in ("id", "user", "project", "activity")]
+        if not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers) or not isinstance(
+            tags, list
+        ):
+            raise ValueError("wrong kind")
+        return Listed(
+            id=obj["id"],
+            begin=_instant(obj["begin"]),
+            end=None if obj.get("end") is None else _instant(obj["end"]),
+            user=obj["user"],
+            project=obj["project"],
+            activity=obj["activity"],
+            tags=tuple(sorted(map(str, tags))),
+            description=str(obj.get("description") or ""),
+            exported=obj.get("exported") is True,
+        )
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise PeerProtocolError("kimai lists a timesheet that is none") from None
+
+
+class Timesheets:
+    """The timesheets of a Kimai."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def listing(self, window: Interval, user: int) -> dict[int, Listed]:
+        """Return by id what *user* has that begins in *window*."""
+        zone = self._client.account.zone
+        begin, end = (
+            _moment(edge).astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
+            for edge in (window.begin, window.end)
+        )
+        query = [("begin", begin), ("end", end), ("orderBy", "id"), ("order", "ASC"), *self._for(user)]
+        rows = (parse_listed(obj) for obj in self._client.pages("/timesheets", query))
+        return {row.id: row for row in rows if row.user == user}
+
+    def _for(self, user: int) -> list[tuple[str, str]]:
+        return [] if user == self._client.account.id else [("user", str(user))]
+
+    def get(self, number: int) -> Listed | None:
+        """Return the timesheet *number*, or None when Kimai has none."""
+        answer = self._client.call("GET", f"/timesheets/{number}")
+        if answer.status == 404:
+            return None
+        if answer.status != 200 or not isinstance(answer.data, dict):
+            raise refusal(answer, f"to show timesheet {number}")
+        return parse_listed(answer.data)
+
+    def find(self, marker: str, user: int) -> Listed | None:
+        """Return the timesheet of *user* that bears *marker*, the oldest if a person copied it."""
+        query = [("term", marker), ("orderBy", "id"), ("order", "ASC"), *self._for(user)]
+        for obj in self._client.pages("/timesheets", query):
+            row = parse_listed(obj)
+            if row.user == user and marker_of(row.description) == marker:
+                return row
+        return None
+
+    def _body(self, want: Wanted, marker: str, tags: tuple[str, ...]) -> dict[str, Any]:
+        begin, end = (_moment(edge).strftime("%Y-%m-%dT%H:%M:%SZ") for edge in (want.begin, want.end))
+        body: dict[str, Any] = {
+            "begin": begin,
+            "end": end,
+            "project": want.project,
+            "activity": want.activity,
+            "description": mark(want.description, marker),
+            "tags": ",".join(tags),
+        }
+        if want.billable is not None:
+            body["billable"] = want.billable
+        return body
+
+    def create(self, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed:
+        """Return the timesheet made of *want*. Raises: RetryLaterError when that cannot be known."""
+        body = self._body(want, marker, tags)
+        if want.user != self._client.account.id:
+            body["user"] = want.user
+        try:
+            answer = self._client.call("POST", "/timesheets", body=body)
+        except RetryLaterError as lost:
+            found = self.find(marker, want.user)  # the answer may be lost, and the timesheet not
+            if found is None:
+                raise lost from None
+            return self._check(found, want)
+        if answer.status != 200 or not isinstance(answer.data, dict):
+            raise refusal(answer, f"a timesheet of {_span(want)}")
+        listed = parse_listed(answer.data)
+        try:
+            return self._check(listed, want)
+        except PeerProtocolError:
+            self.delete(listed.id)  # never leave time where nobody worked
+            raise
+
+    def update(self, number: int, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed | Refused:
+        """Return timesheet *number* changed to *want*, or why it may not be changed."""
+        answer = self._client.call("PATCH", f"/timesheets/{number}", body=self._body(want, marker, tags))
+        if answer.status in {403, 404}:
+            return "locked" if answer.status == 403 else "gone"
+        if answer.status != 200 or not isinstance(answer.data, dict):
+            raise refusal(answer, f"timesheet {number} of {_span(want)}")
+        return self._check(parse_listed(answer.data), want)
+
+    def delete(self, number: int) -> Refused | None:
+        """Delete timesheet *number*; return why it may not be deleted, or None."""
+        answer = self._client.call("DELETE", f"/timesheets/{number}")
+        if answer.status in {403, 404}:
+            return "locked" if answer.status == 403 else "gone"
+        if answer.status not in {200, 204}:
+            raise refusal(answer, f"to delete timesheet {number}")
+        return None
+
+    def _check(self, listed: Listed, want: Wanted) -> Listed:
+        """Return *listed* when it is what was asked for. Raises: PeerProtocolError."""
+        if (listed.user, listed.project, listed.activity) != (want.user, want.project, want.activity):
+            raise PeerProtocolError(f"kimai booked timesheet {listed.id} on something else than asked for")
+        if listed.end is None or max(abs(listed.begin - want.begin), abs(listed.end - want.end)) > _ROUNDING:
+            raise PeerProtocolError(
+                f"kimai stored timesheet {listed.id} at another time than {_span(want)}",
+                hint="check the time zone of the token's user in Kimai",
+            )
+        return listed
+
+
+def _span(want: Wanted) -> str:
+    begin, end = (
+        _moment(edge // SECOND * SECOND).strftime("%Y-%m-%dT%H:%MZ") for edge in (want.begin, want.end)
+    )
+    return f"{begin} to {end}"

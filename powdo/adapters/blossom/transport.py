@@ -1,0 +1,239 @@
+"""HTTP exchanges that end: each has a deadline that also holds for a peer who sends a byte at a time."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakSet
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from powdo.errors import (
+    KeyRejectedError,
+    PeerProtocolError,
+    PowdoError,
+    RefusedError,
+    RetryLaterError,
+)
+from powdo.nips.blossom import is_loopback
+
+#: A peer slower than this, over a whole exchange, is given up.
+MIN_RATE = 16384
+MAX_ANSWER = 1 << 20
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer with a small body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Token(AuthBase):
+    """Sets the Authorization header; as *auth* of a request it also keeps ~/.netrc out."""
+
+    def __init__(self, header: str | None) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Return *request* with the header."""
+        if self._header is not None:
+            request.headers["Authorization"] = self._header
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """Remembers each open socket, so that a deadline can shut it from another thread."""
+
+    def __init__(self, sockets: WeakSet[socket.socket]) -> None:
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.add(self.sock)
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.add(self.sock)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self._pools = {"http": PlainPool, "https": SecurePool}
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools with our connections and large blocks."""
+        super().init_poolmanager(*args, blocksize=_BLOCK, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        """Return a proxy's pools, with our connections too."""
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+class Transport:
+    """One HTTP session; keeps connections open between exchanges."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "powdo"
+        self._session.headers["Accept-Encoding"] = "identity"
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(self._sockets))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    @contextmanager
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        body: Iterable[bytes] | None = None,
+        size: int = 0,
+    ) -> Iterator[requests.Response]:
+        """Yield the answer with its body unread; *size* bytes in all may travel.
+
+        Raises: RetryLaterError, PeerProtocolError, also for what goes wrong while the body is read.
+        """
+        # a proxy set in the environment is not for this machine
+        self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
+        expired = threading.Event()
+        watchdog = threading.Timer(self._timeout + size / MIN_RATE, self._shut, [expired])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            with self._session.request(
+                method,
+                url,
+                headers=dict(headers or {}),
+                data=body,
+                auth=Token(token),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                yield response
+                if expired.is_set():  # a shut socket can look like the end of a body
+                    raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out")
+        except PowdoError:
+            if expired.is_set():
+                raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out") from None
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if expired.is_set():
+                raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out") from None
+            raise _failure(url, error) from None
+        finally:
+            watchdog.cancel()
+
+    def _shut(self, expired: threading.Event) -> None:
+        expired.set()
+        for each in list(self._sockets):
+            try:
+                socket.socket.shutdown(each, socket.SHUT_RDWR)  # under TLS too: no farewell, just the end
+            except OSError:
+                continue  # closed already
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        body: Iterable[bytes] | None = None,
+        size: int = 0,
+    ) -> Answer:
+        """Return a whole answer. Raises: RetryLaterError, PeerProtocolError."""
+        with self.exchange(method, url, headers=headers, token=token, body=body, size=size) as response:
+            content = bytearray()
+            for chunk in response.raw.stream(_BLOCK, decode_content=False):
+                content += chunk
+                if len(content) > MAX_ANSWER:
+                    response.close()
+                    raise PeerProtocolError(f"'{_origin(url)}' answers with more than {MAX_ANSWER} bytes")
+            return Answer(response.status_code, response.headers, bytes(content))
+
+
+def refusal(url: str, status: int, headers: Mapping[str, str]) -> PowdoError:
+    """Return the error that an answer with *status* other than a success is."""
+    reason = headers.get("X-Reason", "").strip()[:200]
+    text = f"'{_origin(url)}' answers {status}" + (f": {reason}" if reason else "")
+    if status in (401, 403):
+        return KeyRejectedError(
+            text, hint="the server must list this key; see `powdo keys show`" if status == 403 else None
+        )
+    if status == 402:
+        return RefusedError(f"'{_origin(url)}' wants a payment", hint="use another server")
+    if status in (404, 408, 425, 429) or status >= 500:
+        later = headers.get("Retry-After", "").strip()[:40]
+        return RetryLaterError(text, hint=f"it says to come back after '{later}'" if later else None)
+    if 400 <= status < 500 and status not in (409, 411, 416):
+        return RefusedError(text)
+    return PeerProtocolError(text)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _failure(url: str, error: Exception) -> PowdoError:
+    """Return what a failed exchange is for us: a peer who is away, or one who does not speak HTTP."""
+    for cause in _causes(error):
+        if isinstance(cause, http.client.HTTPException) and not isinstance(
+            cause, http.client.RemoteDisconnected | http.client.IncompleteRead
+        ):
+            return PeerProtocolError(f"'{_origin(url)}' does not answer in HTTP")
+        if isinstance(cause, requests.exceptions.InvalidHeader | urllib3.exceptions.InvalidHeader):
+            return PeerProtocolError(f"'{_origin(url)}' answers with impossible headers")
+    return RetryLaterError(f"cannot reach '{_origin(url)}': {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+            return "timed out"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return "the connection broke off"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Return *error* and all that it wraps, outermost first."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if not isinstance(each, BaseException) or each in seen:
+            continue
+        seen.append(each)
+        yield each
+        waiting += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]

@@ -1,0 +1,73 @@
+"""What goes wrong on the way to a relay, in powdo's own errors."""
+
+from __future__ import annotations
+
+import ssl
+
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+    PayloadTooBig,
+    WebSocketException,
+)
+
+from powdo.errors import ConfigurationError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.nips.relay_messages import prefix
+
+#: What a relay may send in one message; an event of 1 MiB is more than any relay keeps.
+MAX_MESSAGE = 2 << 20
+_FINAL_STATUS = frozenset({401, 403, 404, 405, 410})
+_FOR_NOW = frozenset({"rate-limited", "error"})
+_SHOWN = 200
+
+#: What websockets raises: errors of the system, of the protocol, and ImportError for a missing SOCKS library.
+FAILURES = (OSError, WebSocketException, ImportError, EOFError)
+
+
+def unreachable(url: str, error: BaseException) -> PowdoError:
+    """Return the error that tells why *url* cannot be reached or went away."""
+    if isinstance(error, InvalidURI):
+        return ConfigurationError(f"not a relay address: '{url}'")
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        kind = RefusedError if status in _FINAL_STATUS else RetryLaterError
+        return kind(f"cannot reach '{url}': HTTP status {status}")
+    return RetryLaterError(f"cannot reach '{url}': {_reason(error)}", hint="a later run tries again")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or 'handshake failed'}"
+    if isinstance(error, ConnectionClosed):
+        if isinstance(error.__cause__, PayloadTooBig):
+            return "a message is too long"
+        said = error.rcvd.reason[:_SHOWN] if error.rcvd and error.rcvd.reason else ""
+        return f"connection closed: {said}" if said else "connection closed"
+    if isinstance(error, InvalidHandshake | EOFError):
+        return "it does not speak websocket"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)[:_SHOWN] or type(error).__name__
+
+
+def nonsense(url: str, error: PeerProtocolError) -> PeerProtocolError:
+    """Return *error* with the relay it came from."""
+    return PeerProtocolError(f"'{url}' breaks the protocol: {error.message[:_SHOWN]}", hint=error.hint)
+
+
+def refusal(url: str, message: str) -> PowdoError:
+    """Return the error for an event or subscription that *url* refuses with *message* (NIP-01 prefixes)."""
+    kind = prefix(message)
+    text = f"refused by '{url}': {message[:_SHOWN] or 'no reason given'}"
+    if kind in _FOR_NOW:
+        return RetryLaterError(text, hint="a later run tries again")
+    hints = {
+        "auth-required": "the relay wants to know who you are: give an identity that is on its allowlist",
+        "restricted": "ask the operator of the relay to put your public key on its allowlist",
+        "pow": "the relay wants proof of work, or a public key on its allowlist",
+    }
+    return RefusedError(text, hint=hints.get(kind))

@@ -1,0 +1,185 @@
+"""The relay behind one port: websockets, the NIP-11 document, and a plain page for people."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from powdo import __version__
+from powdo.errors import CannotCreateError
+from powdo.servers.relay.connection import Connection
+from powdo.servers.relay.hub import Hub
+from powdo.servers.relay.policy import Policy
+from powdo.servers.relay.store import Store
+from powdo.servers.relay.writing import Outcome, Write
+
+NIPS = (1, 9, 11, 13, 40, 42, 45, 59, 70)
+_HEARTBEAT = 60.0
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Methods": "GET",
+}
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Where the relay listens, what it is called from outside, and what it lets in."""
+
+    host: str
+    port: int
+    data: Path
+    policy: Policy
+    url: str | None = None
+    trusted_proxies: Sequence[Network] = ()
+
+
+def information(policy: Policy) -> dict[str, object]:
+    """Return the relay information document (NIP-11): the limits that are really enforced."""
+    limits = policy.limits
+    return {
+        "name": "powdo relay",
+        "description": "Keeps gift wraps for their recipients; only those on its allowlist publish here.",
+        "supported_nips": list(NIPS),
+        "software": "powdo",
+        "version": __version__,
+        "limitation": {
+            "max_message_length": limits.message,
+            "max_subscriptions": limits.subscriptions,
+            "max_subid_length": 64,
+            "max_limit": limits.limit,
+            "default_limit": limits.limit,
+            "max_event_tags": limits.tags,
+            "min_pow_difficulty": 0 if policy.open else policy.min_pow,
+            "auth_required": False,
+            "payment_required": False,
+            "restricted_writes": not policy.open,
+            "created_at_lower_limit": limits.oldest,
+            "created_at_upper_limit": limits.newest,
+        },
+    }
+
+
+class Relay:
+    """One running relay."""
+
+    def __init__(self, config: Config) -> None:
+        self.policy = config.policy
+        self.hub = Hub()
+        self.store = Store(config.data, self._delivered)
+        self.urls: tuple[str, ...] = ()
+        self._config = config
+        self._connections: set[Connection] = set()
+        self._addresses: Counter[str] = Counter()
+        self._stopping = False
+
+    async def serve(self, listening: Callable[[str], None], stop: asyncio.Event) -> None:
+        """Serve until *stop*; *listening* is told the address once clients can come.
+
+        Raises: CannotCreateError.
+        """
+        application = web.Application()
+        application.router.add_get("/{path:.*}", self._answer)
+        application.router.add_route("OPTIONS", "/{path:.*}", self._answer_options)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
+        await runner.setup()
+        try:
+            self.store.start(asyncio.get_running_loop())
+            listening(await self._bind(runner))
+            await stop.wait()
+        finally:
+            self._stopping = True
+            for site in tuple(runner.sites):
+                await site.stop()
+            await asyncio.to_thread(self.store.close)
+            await asyncio.sleep(0)  # the last answers are on their way before goodbye is said
+            await asyncio.gather(*(connection.close() for connection in tuple(self._connections)))
+            await runner.cleanup()
+
+    async def _bind(self, runner: web.AppRunner) -> str:
+        host, port = self._config.host, self._config.port
+        site = web.TCPSite(runner, host, port, shutdown_timeout=5.0, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotCreateError(f"cannot listen on '{host}:{port}': {error.strerror or error}") from None
+        port = int(runner.addresses[0][1])
+        local = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
+        names = (local, f"ws://localhost:{port}") if _is_loopback(host) else (local,)
+        self.urls = (self._config.url, *names) if self._config.url else names
+        return local
+
+    def _delivered(self, outcomes: Sequence[tuple[Write, Outcome]]) -> None:
+        """Answer and pass on what has been committed."""
+        for write, outcome in outcomes:
+            if isinstance(write.origin, Connection):
+                write.origin.written(write.event.id, outcome)
+            if outcome.new:
+                self.hub.deliver(write.event, write.raw)
+
+    # --- HTTP ---
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._answer_websocket(request)
+        if "application/nostr+json" in request.headers.get("Accept", ""):
+            return web.json_response(
+                information(self.policy), content_type="application/nostr+json", headers=_CORS
+            )
+        return web.Response(text="This is a Nostr relay. Speak to it with a Nostr client.\n", headers=_CORS)
+
+    async def _answer_options(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_CORS)
+
+    async def _answer_websocket(self, request: web.Request) -> web.StreamResponse:
+        address = self._address(request)
+        limits = self.policy.limits
+        if self._stopping or len(self._connections) >= limits.connections:
+            raise web.HTTPServiceUnavailable(text="the relay is full\n")
+        if not _is_loopback(address) and self._addresses[address] >= limits.connections_per_address:
+            raise web.HTTPTooManyRequests(text="too many connections from your address\n")
+        socket = web.WebSocketResponse(
+            heartbeat=_HEARTBEAT, compress=False, max_msg_size=limits.message, decode_text=False
+        )
+        await socket.prepare(request)
+        connection = Connection(self, socket, request.transport)
+        self._connections.add(connection)
+        self._addresses[address] += 1
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+        return socket
+
+    def _address(self, request: web.Request) -> str:
+        """Return the client's address; what a trusted proxy says of it, when one sent the request."""
+        address = request.remote or ""
+        forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+        while forwarded and self._is_trusted(address) and (named := forwarded.pop().strip()):
+            address = named
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._config.trusted_proxies)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -1,0 +1,261 @@
+"""The relay's side of the protocol with one client (NIP-01, 42, 45).
+
+Rules:
+- OK is said after the event is on the disk; a live event is held back until EOSE of what is stored;
+- a message that makes no sense is answered and harms nobody else;
+- gift wraps are found, counted and passed on only for the public keys this connection has proved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import WSMsgType, web
+
+from powdo.errors import OutputError, PeerProtocolError
+from powdo.nips.event import Event
+from powdo.nips.filters import Filter
+from powdo.nips.nip42 import check_auth, normalize_url
+from powdo.nips.relay_messages import (
+    Authenticate,
+    BadEventError,
+    BadRequestError,
+    Close,
+    Publish,
+    Request,
+    encode_event,
+    parse_client_message,
+)
+from powdo.servers.relay.hub import Hub
+from powdo.servers.relay.outgoing import Outgoing
+from powdo.servers.relay.policy import WRAPS, Policy, decide
+from powdo.servers.relay.query import is_ephemeral
+from powdo.servers.relay.store import Store
+from powdo.servers.relay.writing import Outcome, Write
+
+_MOST_KEYS = 16
+_MOST_HELD = 4096
+
+
+class Context(Protocol):
+    """What a connection needs of the server."""
+
+    policy: Policy
+    store: Store
+    hub: Hub
+    #: The addresses an AUTH may name; the public one first.
+    urls: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Subscription:
+    filters: tuple[Filter, ...]
+    head: bytes
+    #: Live events that came before EOSE; None after it.
+    held: list[tuple[str, bytes]] | None
+
+
+class Connection:
+    """One client."""
+
+    def __init__(
+        self, context: Context, socket: web.WebSocketResponse, transport: asyncio.Transport | None
+    ) -> None:
+        self._context = context
+        self._limits = context.policy.limits
+        self._socket = socket
+        self._outgoing = Outgoing(socket, transport, self._limits)
+        self._challenge = secrets.token_hex(16)
+        self._keys: set[str] = set()
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._in_flight = 0
+        self._free = asyncio.Event()
+
+    async def run(self) -> None:
+        """Speak with the client until it leaves or is dropped."""
+        self._context.hub.join(self)
+        sender = asyncio.ensure_future(self._outgoing.send_all())
+        try:
+            self._say("AUTH", self._challenge)
+            async for message in self._socket:
+                if message.type is not WSMsgType.TEXT:
+                    self._say("NOTICE", "invalid: messages are text")
+                    continue
+                await self._handle(message.data)
+                await self._outgoing.room()
+        finally:
+            self._context.hub.leave(self, self._keys)
+            self._outgoing.drop()
+            sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sender
+
+    async def close(self) -> None:
+        """Tell the client that the server goes away."""
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await self._socket.close(code=1001, message=b"the relay is shutting down")
+
+    # --- what the client says ---
+
+    async def _handle(self, data: bytes) -> None:
+        try:
+            message = parse_client_message(data)
+        except BadEventError as error:
+            if error.event_id:
+                self._ok(error.event_id, False, f"invalid: {error.message}")
+            else:
+                self._say("NOTICE", f"invalid: {error.message}")
+            return
+        except BadRequestError as error:
+            self._say("CLOSED", error.subscription, f"invalid: {error.message}")
+            return
+        except PeerProtocolError as error:
+            self._say("NOTICE", f"invalid: {error.message}")
+            return
+        match message:
+            case Publish(event=event):
+                await self._on_event(event)
+            case Authenticate(event=event):
+                self._on_auth(event)
+            case Request():
+                await self._on_request(message)
+            case Close(subscription=subscription):
+                self._subscriptions.pop(subscription, None)
+
+    def _say(self, *parts: object) -> None:
+        text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+        self._outgoing.put(text.encode("utf-8", "replace"))
+
+    def _ok(self, event_id: str, accepted: bool, message: str) -> None:
+        self._say("OK", event_id, accepted, message)
+
+    # --- EVENT ---
+
+    async def _on_event(self, event: Event) -> None:
+        try:
+            event.verify()
+        except PeerProtocolError as error:
+            self._ok(event.id, False, f"invalid: {error.message}")
+            return
+        verdict = decide(event, self._context.policy, authenticated=self._keys, now=int(time.time()))
+        if not verdict.accepted:
+            self._ok(event.id, False, verdict.message)
+            return
+        raw = encode_event(event).encode()
+        if is_ephemeral(event.kind):
+            self._ok(event.id, True, "")
+            self._context.hub.deliver(event, raw)
+            return
+        if self._context.store.waiting() >= self._limits.waiting:
+            self._ok(event.id, False, "rate-limited: the relay is busy")
+            return
+        self._in_flight += 1
+        self._context.store.submit(Write(event, raw, self))
+        while self._in_flight >= self._limits.in_flight:
+            self._free.clear()
+            await self._free.wait()
+
+    def written(self, event_id: str, outcome: Outcome) -> None:
+        """Answer an event that was stored or refused by the store."""
+        self._in_flight -= 1
+        self._free.set()
+        self._ok(event_id, outcome.accepted, outcome.message)
+
+    # --- AUTH ---
+
+    def _on_auth(self, event: Event) -> None:
+        named = event.tag("relay") or ""
+        urls = self._context.urls
+        try:
+            url = next((url for url in urls if normalize_url(url) == normalize_url(named)), urls[0])
+            pubkey = check_auth(event, self._challenge, url, int(time.time()))
+        except PeerProtocolError as error:
+            self._ok(event.id, False, f"invalid: {error.message}")
+            return
+        if len(self._keys) >= _MOST_KEYS and pubkey not in self._keys:
+            self._ok(event.id, False, f"restricted: at most {_MOST_KEYS} public keys on one connection")
+            return
+        self._keys.add(pubkey)
+        self._context.hub.authenticated(self, pubkey)
+        self._ok(event.id, True, "")
+
+    # --- REQ, COUNT ---
+
+    async def _on_request(self, request: Request) -> None:
+        refusal = self._refusal(request)
+        if refusal:
+            self._subscriptions.pop(request.subscription, None)
+            self._say("CLOSED", request.subscription, refusal)
+            return
+        try:
+            if request.count:
+                counted = await self._context.store.count(request.filters, tuple(self._keys))
+                self._say("COUNT", request.subscription, {"count": counted})
+            else:
+                await self._subscribe(request)
+        except OutputError:
+            self._subscriptions.pop(request.subscription, None)
+            self._say("CLOSED", request.subscription, "error: cannot read the store")
+
+    def _refusal(self, request: Request) -> str | None:
+        limits = self._limits
+        if len(request.filters) > limits.filters:
+            return f"invalid: at most {limits.filters} filters"
+        if sum(_size(asked) for asked in request.filters) > limits.filter_values:
+            return f"invalid: at most {limits.filter_values} values in filters"
+        if (
+            not request.count
+            and request.subscription not in self._subscriptions
+            and len(self._subscriptions) >= limits.subscriptions
+        ):
+            return f"restricted: at most {limits.subscriptions} subscriptions"
+        for asked in request.filters:
+            if asked.kinds is None or WRAPS.isdisjoint(asked.kinds):
+                continue
+            if not self._keys:
+                return "auth-required: gift wraps are shown to their recipient only"
+            recipients = (asked.tags or {}).get("p")
+            if recipients and WRAPS.issuperset(asked.kinds) and self._keys.isdisjoint(recipients):
+                return "restricted: gift wraps are shown to their recipient only"
+        return None
+
+    async def _subscribe(self, request: Request) -> None:
+        head = b'["EVENT",' + json.dumps(request.subscription, ensure_ascii=False).encode() + b","
+        subscription = _Subscription(request.filters, head, held=[])
+        self._subscriptions[request.subscription] = subscription
+        sent: set[str] = set()
+        for asked in request.filters:
+            limit = self._limits.limit if asked.limit is None else min(asked.limit, self._limits.limit)
+            for found in await self._context.store.query(asked, tuple(self._keys), limit):
+                if found.id not in sent:
+                    sent.add(found.id)
+                    self._outgoing.put(head + found.raw + b"]")
+                    await self._outgoing.room()
+        self._say("EOSE", request.subscription)
+        held, subscription.held = subscription.held or [], None
+        for event_id, raw in held:
+            if event_id not in sent:
+                self._outgoing.put(head + raw + b"]")
+
+    def offer(self, event: Event, raw: bytes) -> None:
+        """Send a new event on to the subscriptions it matches."""
+        for subscription in self._subscriptions.values():
+            if not any(asked.matches(event) for asked in subscription.filters):
+                continue
+            if subscription.held is None:
+                self._outgoing.put(subscription.head + raw + b"]")
+            elif len(subscription.held) < _MOST_HELD:
+                subscription.held.append((event.id, raw))
+            else:
+                self._outgoing.drop()
+
+
+def _size(asked: Filter) -> int:
+    values = (asked.ids, asked.authors, asked.kinds, *(asked.tags or {}).values())
+    return sum(len(item) for item in values if item is not None)

@@ -1,0 +1,173 @@
+"""Where events are kept: SQLite in WAL mode, one thread that writes, two that read.
+
+Rules:
+- a write is answered only after its transaction is on the disk (synchronous=FULL); all that waits while
+  one transaction is committed goes into the next, so a slow disk costs delay and not throughput;
+- what cannot be stored is answered with an error, never with silence;
+- readers have their own connections and see whole transactions only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from powdo.errors import CannotCreateError, OutputError
+from powdo.nips.filters import Filter
+from powdo.servers.relay.query import Value, select
+from powdo.servers.relay.writing import SCHEMA, Outcome, Write, store_event, sweep
+
+_BATCH = 512
+_SWEEP = 60.0
+
+Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One stored event: its id, and its JSON as it is sent."""
+
+    id: str
+    raw: bytes
+
+
+class Store:
+    """The events in *directory*; *delivered* is called in the loop's thread after each commit."""
+
+    def __init__(self, directory: Path, delivered: Delivered) -> None:
+        self._file = directory / "relay.sqlite"
+        self._delivered = delivered
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
+        self._local = threading.local()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file.touch(mode=0o600)
+            self._db = sqlite3.connect(self._file, timeout=10, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "busy_timeout=10000"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._db.executescript(SCHEMA)
+        except OSError as error:
+            raise CannotCreateError(f"cannot create '{self._file}': {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise CannotCreateError(f"cannot open '{self._file}': {error}") from None
+        self._writer = threading.Thread(target=self._write_all, name="relay-writer", daemon=True)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to write; answers are delivered in *loop*."""
+        self._loop = loop
+        self._writer.start()
+
+    def waiting(self) -> int:
+        """Return how many writes wait for the disk."""
+        return self._queue.qsize()
+
+    def submit(self, write: Write) -> None:
+        """Hand over one event to be stored."""
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Write what waits, then close everything."""
+        if self._writer.is_alive():
+            self._queue.put(None)
+            self._writer.join()
+        self._readers.shutdown()
+        self._db.close()
+
+    # --- writing, in the writer's thread ---
+
+    def _write_all(self) -> None:
+        swept = 0.0
+        while True:
+            if time.monotonic() - swept > _SWEEP:
+                swept = time.monotonic()
+                self._commit([])
+            try:
+                first = self._queue.get(timeout=_SWEEP)
+            except queue.Empty:
+                continue
+            batch: list[Write | None] = [first]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get())
+            writes = [item for item in batch if item is not None]
+            if writes:
+                self._answer(self._commit(writes))
+            if len(writes) < len(batch):
+                return
+
+    def _commit(self, writes: Sequence[Write]) -> list[tuple[Write, Outcome]]:
+        """Return what became of *writes*, committed together; of none: sweep what has expired."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                if not writes:
+                    sweep(self._db, int(time.time()))
+                outcomes = [(write, store_event(self._db, write)) for write in writes]
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error:
+            return [(write, Outcome(False, "error: cannot store the event", new=False)) for write in writes]
+        return outcomes
+
+    def _answer(self, outcomes: list[tuple[Write, Outcome]]) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._delivered, outcomes)
+        except RuntimeError:
+            return  # the loop has ended; the events are safe and the clients will ask again
+
+    # --- reading, in the readers' threads ---
+
+    async def query(self, asked: Filter, readers: Sequence[str], limit: int) -> list[Found]:
+        """Return up to *limit* stored events that *asked* shows to *readers*, newest first."""
+        wanted = select("event.id, event.raw", asked, readers=readers, now=int(time.time()), limit=limit)
+        if wanted is None:
+            return []
+        rows = await self._read(*wanted)
+        return [Found(event_id.hex(), raw) for event_id, raw in rows]
+
+    async def count(self, filters: Sequence[Filter], readers: Sequence[str]) -> int:
+        """Return how many stored events any of *filters* shows to *readers* (NIP-45)."""
+        now = int(time.time())
+        parts = [
+            wanted for item in filters if (wanted := select("event.seq", item, readers=readers, now=now))
+        ]
+        if not parts:
+            return 0
+        union = " UNION ".join(sql for sql, _ in parts)
+        values = [value for _, bound in parts for value in bound]
+        rows = await self._read(f"SELECT count(*) FROM ({union})", values)  # noqa: S608  # our own words
+        return int(rows[0][0])
+
+    async def _read(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._readers, lambda: self._reader().execute(sql, values).fetchall()
+            )
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise OutputError(f"cannot read '{self._file}': {error}") from None
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self._file, timeout=10, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA cache_size=-32768")
+            self._local.connection = connection
+        return connection

@@ -83,6 +83,14 @@ class Console:
         if self.level > QUIET:
             self._say("info", text)
 
+    def show(self, text: str) -> None:
+        """Show lines of a walk-through as they are, unless -q."""
+        if self.level <= QUIET:
+            return
+        for line in text.split("\n"):
+            sys.stderr.write(f"{escape(line)}\n")
+        sys.stderr.flush()
+
     def info(self, text: str) -> None:
         """Say what happens, with -v."""
         if self.level >= VERBOSE:

@@ -1,0 +1,323 @@
+"""powdo demo: the whole line on this machine, with a sample day, as real processes joined by real pipes."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.options import Run, command
+
+if TYPE_CHECKING:
+    from powdo.adapters.processes import Server, Stage
+
+_WORKER, _OPERATOR = "ana", "dvm"
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of the line: a directory, and an environment that knows nothing but it."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> _Side:
+        """Make the side *name* below *root*, with a master key of its own."""
+        from powdo.settings import environment
+        from powdo.settings.paths import private_dir, write_private
+
+        directory = private_dir(root / name)
+        own = {
+            "POWDO_CONFIG": str(directory / "powdo.toml"),
+            "POWDO_STATE_DIR": str(directory / "state"),
+            "POWDO_DATA_DIR": str(directory / "data"),
+            "NSEC_MASTER_KEY": secrets.token_hex(32),
+        }
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in own.items())
+        write_private(root / f"{name}.env", exports.encode())
+        inherited = {
+            key: value
+            for key, value in environment.variables().items()
+            if not key.startswith(("POWDO_", "NOSTR_", "NSEC_"))
+        }
+        package = str(Path(__file__).resolve().parents[2])
+        return cls(directory, inherited | {"PYTHONPATH": package} | own)
+
+    def powdo(self, *arguments: str) -> str:
+        """Run one command to its end and return what it wrote. Raises: the demo's failure."""
+        import subprocess
+
+        from powdo.errors import PeerProtocolError
+
+        done = subprocess.run(
+            _command(arguments),
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if done.returncode:
+            raise PeerProtocolError(
+                f"'powdo {shlex.join(arguments)}' ended with status {done.returncode}: {done.stderr.strip()}"
+            )
+        return done.stdout
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "powdo", *arguments]
+
+
+class _Demo:
+    """The demo's parts and its steps."""
+
+    def __init__(self, run: Run, root: Path, stack: ExitStack) -> None:
+        self._run = run
+        self.root = root
+        self._stack = stack
+        self.public = _Side.create(root, "server")
+        self.operator = _Side.create(root, "operator")
+        self.worker = _Side.create(root, "worker")
+        self.npubs: dict[str, str] = {}
+
+    def say(self, text: str) -> None:
+        """Show a line of the walk-through."""
+        self._run.console.show(text)
+
+    # --- the steps ---
+
+    def set_up(self) -> None:
+        """Make keys, start relay and Blossom server, and write the configurations."""
+        for side, users in ((self.worker, (_WORKER, f"{_WORKER}-access")), (self.operator, (_OPERATOR,))):
+            for user, npub in zip(users, side.powdo("keys", "new", *users).split(), strict=True):
+                self.npubs[user] = npub
+        access, dvm = self.npubs[f"{_WORKER}-access"], self.npubs[_OPERATOR]
+        relay = self._serve("relay", access, dvm)
+        blossom = self._serve("blossom", access)
+        self.worker.powdo(
+            *("init", "worker", "--user", _WORKER, "--relay", relay.url),
+            *("--blossom", blossom.url, "--dvm", dvm, "--yes"),
+        )
+        self.operator.powdo(
+            *(
+                "init",
+                "operator",
+                "--user",
+                _OPERATOR,
+                "--relay",
+                relay.url,
+                "--blossom",
+                blossom.url,
+                "--yes",
+            )
+        )
+        self._add_rules()
+        self.operator.powdo(
+            *("users", "add", self.npubs[_WORKER], "--name", _WORKER, "--access", access),
+            *("--timezone", "Europe/Berlin"),
+        )
+        self.say(
+            f"a relay at {relay.url} and a Blossom server at {blossom.url}, both for two pseudonyms only:"
+        )
+        self.say(f"  the worker's access key  {access}\n  the DVM's key            {dvm}\n")
+
+    def _serve(self, kind: str, *allowed: str) -> Server:
+        from powdo.adapters.processes import Server
+
+        arguments = [kind, "serve", "--listen", "127.0.0.1:0", "--data", str(self.public.directory / kind)]
+        for npub in allowed:
+            arguments += ["--allow", npub]
+        server = Server(_command(arguments), self.public.environment, self.root / f"{kind}.log")
+        self._stack.callback(server.close)
+        return server
+
+    def _add_rules(self) -> None:
+        from importlib.resources import files
+
+        from powdo.settings.paths import write_private
+
+        path = Path(self.operator.environment["POWDO_CONFIG"])
+        rules = (files("powdo.sample") / "rules.toml").read_bytes()
+        write_private(path, path.read_bytes() + b"\n" + rules)
+
+    def send(self, capture: Sequence[str]) -> list[Stage]:
+        """Run the worker's line."""
+        return self._line(self.worker, [capture, ["bundle"], ["upload"], ["wrap"], ["publish"]])
+
+    def receive(self) -> list[Stage]:
+        """Run the operator's line."""
+        return self._line(self.operator, [["listen", "--until-eose"], ["ingest"]])
+
+    def _line(self, side: _Side, commands: Sequence[Sequence[str]]) -> list[Stage]:
+        import tempfile
+
+        from powdo.adapters.processes import run_pipeline
+        from powdo.errors import PeerProtocolError
+
+        self.say(f"$ {' | '.join('powdo ' + shlex.join(item) for item in commands)}")
+        with tempfile.TemporaryDirectory(dir=self.root) as copies:
+            stages = run_pipeline([_command(item) for item in commands], side.environment, Path(copies))
+        rows = [
+            {
+                "stage": item[0],
+                "records": len(stage.records),
+                "bytes out": f"{stage.size:,}",
+                "CPU s": f"{stage.cpu:.2f}",
+                "ended after s": f"{stage.wall:.2f}",
+            }
+            for item, stage in zip(commands, stages, strict=True)
+        ]
+        self.say(_table(rows))
+        failed = [
+            f"{item[0]} ({stage.status})"
+            for item, stage in zip(commands, stages, strict=True)
+            if stage.status
+        ]
+        if failed:
+            raise PeerProtocolError(f"these stages failed: {', '.join(failed)}")
+        return stages
+
+    def show_public_side(self, stages: Sequence[Stage]) -> None:
+        """Tell what lies on the public servers, and look there for what must not."""
+        bundles, wraps = stages[2].records, stages[3].records
+        rows: list[dict[str, object]] = [
+            {
+                "where": "Blossom",
+                "what": f"blob {item['sha256'][:12]}…",
+                "size": f"{item['size']:,}",
+                "from": "the access key",
+                "to": "-",
+            }
+            for item in bundles
+        ]
+        names = {
+            _hex(self.npubs[_OPERATOR]): "the DVM",
+            _hex(self.npubs[f"{_WORKER}-access"]): "the access key",
+        }
+        rows += [
+            {
+                "where": "relay",
+                "what": f"gift wrap {event['id'][:12]}…",
+                "size": f"{len(event['content']):,}",
+                "from": f"one-time key {event['pubkey'][:8]}…",
+                "to": names.get(event["tags"][0][1], "?"),
+            }
+            for event in wraps
+        ]
+        self.say("What the public servers hold: sizes and pseudonyms.")
+        self.say(_table(rows))
+        secret = [self.npubs[_WORKER], _hex(self.npubs[_WORKER]), "acme", "globex", "manifest.json"]
+        found = _count(self.public.directory, secret)
+        self.say(
+            f"The worker's npub, customers' names and file names were found there {found} times "
+            f"(searched: every byte below {self.public.directory}).\n"
+        )
+
+    def timesheets(self, begin: str, end: str) -> list[dict[str, Any]]:
+        """Return the timesheets of the period, as `powdo timesheets` writes them."""
+        from powdo.records import decode_line
+
+        arguments = ["timesheets", "--since", begin, "--until", end]
+        self.say(f"$ powdo {shlex.join(arguments)}        # what `powdo kimai-sync` would send to Kimai")
+        text = self.operator.powdo(*arguments, "--json")
+        return [decode_line(line.encode()) for line in text.splitlines()]
+
+    def real_look(self) -> bool:
+        """Return whether this machine has a screen or an ActivityWatch to look at."""
+        import socket
+
+        variables = self.worker.environment
+        if variables.get("DISPLAY"):
+            return True
+        try:
+            socket.create_connection(("127.0.0.1", 5600), timeout=0.5).close()
+        except OSError:
+            return False
+        return True
+
+    def explain_keeping(self) -> None:
+        """Say how to look around."""
+        self.say(f"\nStill running. To look around, in another terminal:\n\n  . {self.root}/worker.env")
+        self.say("  powdo keys list\n")
+        self.say(
+            f"  . {self.root}/operator.env\n  powdo report --by app --since 2026-11-18 --until 2026-11-19\n"
+        )
+        self.say(f"Everything lies below {self.root}. End it with Ctrl-C; the directory stays.")
+
+
+def _hex(npub: str) -> str:
+    from powdo.nips.bech32 import decode_npub
+
+    return decode_npub(npub)
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    from tabulate import tabulate
+
+    text = tabulate([list(row.values()) for row in rows], headers=list(rows[0]), disable_numparse=True)
+    return f"{text}\n"
+
+
+def _count(directory: Path, words: Iterable[str]) -> int:
+    """Return how often any of *words* occurs in the files below *directory*, in any case."""
+    needles = [word.lower().encode() for word in words]
+    needles += [bytes.fromhex(word) for word in words if len(word) == 64]
+    data = (path.read_bytes().lower() for path in directory.rglob("*") if path.is_file())
+    return sum(content.count(needle) for content in data for needle in needles)
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, object]:
+    """Return one timesheet as the table shows it."""
+    place = " / ".join(str(record[key]) for key in ("customer", "project", "activity") if record.get(key))
+    return {
+        "begin": record["begin"],
+        "end": record["end"],
+        "minutes": record["seconds"] // 60,
+        "what": place,
+        "description": record.get("description", ""),
+    }
+
+
+@command("demo", epilog="powdo demo --json | jq .project")
+@click.option("--keep", is_flag=True, help="Leave relay and Blossom server running until Ctrl-C.")
+@click.option("--json", is_flag=True, help="Write the timesheets as JSON lines instead of a table.")
+def demo(run: Run, keep: bool, json: bool) -> None:
+    """Run the whole line on this machine with a sample day.
+
+    Needs no network, screen, ActivityWatch or Kimai: a relay and a Blossom server on free loopback ports,
+    everything in a temporary directory. The walk-through goes to stderr, the timesheets to stdout.
+    """
+    import signal
+    import tempfile
+    from importlib.resources import as_file, files
+
+    with ExitStack() as stack:
+        if keep:
+            root = Path(tempfile.mkdtemp(prefix="powdo-demo-"))
+        else:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="powdo-demo-")))
+        walk = _Demo(run, root, stack)
+        walk.set_up()
+        sample = stack.enter_context(as_file(files("powdo.sample") / "day.json.gz"))
+        stages = walk.send(["capture", "--activity", str(sample), "--no-screenshots"])
+        walk.show_public_side(stages)
+        if walk.real_look():
+            walk.say("This machine has a screen or an ActivityWatch: one real look, which stays on it.")
+            walk.send(["capture", "--since", "10m"])
+        walk.receive()
+        look = stages[0].records[0]
+        rows = walk.timesheets(look["begin"], look["end"])
+        run.table(rows if json else [_row(row) for row in rows], json=json)
+        if keep:
+            walk.explain_keeping()
+            while True:
+                signal.pause()

@@ -51,11 +51,13 @@ def _shared(function: F) -> F:
             "-p",
             "--profile",
             metavar="NAME",
-            envvar="POWDO_PROFILE",
             help="Use NAME's own configuration and state.",
         ),
         click.option(
-            "-c", "--config", metavar="FILE", envvar="POWDO_CONFIG", help="Read FILE instead of powdo.toml."
+            "-c",
+            "--config",
+            metavar="FILE",
+            help="Read FILE instead of powdo.toml or what POWDO_CONFIG names.",
         ),
     )
     for option in options:

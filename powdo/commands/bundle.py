@@ -18,7 +18,7 @@ import click
 
 from powdo.errors import BadRecordError, BusyError, InputMissingError
 from powdo.options import Run, command, filter_options, pending_option
-from powdo.records import Bundle, Capture
+from powdo.records import Bundle, Capture, decode_line, encode_line
 
 if TYPE_CHECKING:
     from powdo.adapters.outbox import Entry, Outbox
@@ -78,9 +78,9 @@ class _Bundler:
             self._run.console.info("captures wait for review")
             return []
         now = time.time()
-        return [
-            entry.capture.to_json() for entry in self._outbox.waiting("bundle") if self._due(entry) <= now
-        ]
+        due = [entry for entry in self._outbox.waiting("bundle") if self._due(entry) <= now]
+        # As lines, since what arrives in a pipe is made of lists, and a record of tuples.
+        return [decode_line(encode_line(entry.capture.to_json())) for entry in due]
 
     def next_retry(self) -> float | None:
         """Return the unix time at which the next capture is due, or None."""

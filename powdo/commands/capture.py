@@ -1,0 +1,272 @@
+"""`powdo capture`: one look at screen and buckets, durable in the outbox before its record is written."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from powdo.options import Run, command, dry_run_option, network_options, since_until_options
+
+if TYPE_CHECKING:
+    from powdo.adapters.activitywatch import Export, Reading, Wanted
+    from powdo.adapters.outbox import Outbox
+    from powdo.adapters.screen import Screenshot
+    from powdo.adapters.staging import Staging
+    from powdo.records import Capture
+    from powdo.worktime.manifest import Manifest
+    from powdo.worktime.privacy import Privacy
+
+_HINTS = {
+    "no-display": "run it in the desktop session, set DISPLAY, or use --no-screenshots",
+    "wayland-unsupported": "log in with an X session, or use --no-screenshots",
+}
+
+
+@command("capture", epilog="powdo capture | powdo bundle | powdo upload | powdo wrap | powdo publish")
+@click.option("--activity", metavar="FILE", help="Take an ActivityWatch export (.json, .json.gz) instead.")
+@click.option("--no-activity", is_flag=True, help="Take the screenshot only.")
+@click.option("--no-screenshots", is_flag=True, help="Take the activity only.")
+@since_until_options
+@network_options
+@dry_run_option
+def capture(
+    run: Run,
+    activity: str | None,
+    no_activity: bool,
+    no_screenshots: bool,
+    since: datetime | None,
+    until: datetime | None,
+    timeout: float,
+    dry_run: bool,
+) -> None:
+    """Take one look at screen and buckets and keep it in the outbox.
+
+    Activity goes on where the last capture ended; the first one begins today at midnight. Nothing is taken
+    twice. What is missing (no display, ActivityWatch away, a denied window) is told and kept as a reason.
+    """
+    _refuse_contradictions(activity, no_activity=no_activity, since=since, until=until)
+    export = _export(activity) if activity is not None else None
+    tick = _Tick(run)
+    with _outbox(run.settings.state_dir, dry_run=dry_run) as outbox:
+        if run.settings.capture.screenshots and not no_screenshots:
+            tick.look()
+        else:
+            tick.absent.append(("screenshots", "off"))
+        if no_activity:
+            tick.absent.append(("activity", "off"))
+        else:
+            tick.read(outbox, export, _wanted(run, since, until), timeout)
+        tick.keep(outbox, dry_run=dry_run)
+
+
+def _refuse_contradictions(
+    activity: str | None, *, no_activity: bool, since: datetime | None, until: datetime | None
+) -> None:
+    from powdo.errors import UsageError
+
+    if activity is not None and no_activity:
+        raise UsageError("--activity makes no sense with --no-activity", hint="leave one of them out")
+    if since is not None and until is not None and since >= until:
+        raise UsageError("--since is not before --until", hint="give an earlier --since")
+
+
+def _export(name: str) -> Export:
+    from powdo.adapters.activitywatch import Export
+
+    return Export(Path(name))
+
+
+def _wanted(run: Run, since: datetime | None, until: datetime | None) -> Wanted:
+    """Return the times asked for; today begins at the midnight of this machine's zone."""
+    from powdo.adapters.activitywatch import Wanted
+
+    now = time.time()
+    midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Wanted(
+        now=now,
+        today=int(midnight.astimezone().timestamp()),
+        settle=run.settings.capture.settle,
+        since=None if since is None else int(since.timestamp()),
+        until=None if until is None else int(until.timestamp()),
+    )
+
+
+@contextmanager
+def _outbox(directory: Path, *, dry_run: bool) -> Iterator[Outbox]:
+    """Give the outbox, locked; with *dry_run* one that leaves no trace where there is none yet."""
+    from powdo.adapters.outbox import Outbox
+
+    scratch = None
+    if dry_run and not (directory / "outbox.sqlite").exists():
+        scratch = directory = Path(tempfile.mkdtemp(prefix="powdo-"))
+    try:
+        outbox = Outbox(directory)
+        try:
+            with outbox.lock("capture"):
+                if not dry_run:
+                    outbox.sweep_captures()
+                yield outbox
+        finally:
+            outbox.close()
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Tick:
+    """One capture under way: what it has seen so far, and what it lacks."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.absent: list[tuple[str, str]] = []
+        self._screenshots: tuple[Screenshot, ...] = ()
+        self._reading: Reading | None = None
+
+    def _privacy(self) -> Privacy:
+        from powdo.worktime.privacy import Privacy
+
+        wishes = self._run.settings.capture
+        return Privacy(
+            redact=wishes.redact,
+            deny=wishes.deny,
+            private=wishes.private,
+            keep_urls=wishes.keep_urls,
+            keep_titles=wishes.keep_titles,
+        )
+
+    # --- the screen ---
+
+    def look(self) -> None:
+        """Take the screenshots, or remember why there are none."""
+        from powdo.settings.desktop import authority_file, find_desktop
+        from powdo.settings.environment import variables
+
+        desktop = find_desktop(variables())
+        if desktop.wayland:
+            self._lack("wayland-unsupported", "a Wayland session does not show its screen")
+            return
+        if desktop.display is None:
+            self._lack("no-display", "there is no display")
+            return
+        from powdo.adapters.screen import look
+        from powdo.worktime.privacy import screen_refusal
+
+        privacy = self._privacy()
+        seen = look(
+            desktop.display,
+            authority_file(variables()),
+            lambda windows: screen_refusal(windows, privacy),
+            strict=bool(privacy.deny or privacy.private),
+        )
+        self._screenshots = seen.screenshots
+        if seen.reason in ("denied", "private"):
+            self._run.console.info(f"no screenshot: a visible window is {seen.reason}")
+            self.absent.append(("screenshots", seen.reason))
+        elif seen.reason is not None:
+            self._lack(seen.reason, seen.detail)
+
+    def _lack(self, reason: str, detail: str) -> None:
+        what = "a screenshot is missing" if self._screenshots else "no screenshot"
+        self._run.console.warning(f"{what}: {detail}", hint=_HINTS.get(reason))
+        self.absent.append(("screenshots", reason))
+
+    # --- the buckets ---
+
+    def read(self, outbox: Outbox, export: Export | None, wanted: Wanted, timeout: float) -> None:
+        """Read what is new in *export*, else in ActivityWatch, or remember why nothing could be read."""
+        from powdo.adapters.activitywatch import ActivityWatch, read
+        from powdo.errors import PeerProtocolError, RetryLaterError
+
+        console = self._run.console
+        wishes = self._run.settings.capture
+        source = export or ActivityWatch(
+            wishes.activitywatch, timeout=timeout, key_file=wishes.activitywatch_key_file
+        )
+        try:
+            reading = self._reading = read(source, wanted, outbox.cursor)
+        except (RetryLaterError, PeerProtocolError) as error:
+            console.warning(f"no activity: {error.message}", hint=error.hint)
+            self.absent.append(("activity", "away" if isinstance(error, RetryLaterError) else "nonsense"))
+            return
+        for problem in reading.problems:
+            console.warning(problem)
+        if reading.incomplete:
+            self.absent.append(("activity", "incomplete"))
+        if reading.first is not None:
+            begin = datetime.fromtimestamp(reading.first).astimezone()
+            console.info(f"first capture: activity is taken from {begin:%Y-%m-%d %H:%M:%S %Z} on")
+
+    # --- the capture ---
+
+    def keep(self, outbox: Outbox, *, dry_run: bool) -> None:
+        """Make the capture durable, then write its record; with nothing to record be silent."""
+        if not self._screenshots and not (self._reading and self._reading.parts):
+            return
+        from powdo import signals
+        from powdo.adapters.staging import Staging
+        from powdo.errors import PowdoError
+
+        now = time.time()
+        capture_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        folder = None if dry_run else outbox.staging(capture_id)
+        try:
+            manifest = self._fill(Staging(folder), outbox, capture_id)
+        except PowdoError:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        record = _record(manifest, outbox.capture_path(capture_id))
+        with signals.deferred():
+            if folder is not None:
+                cursors = self._reading.cursors if self._reading else {}
+                outbox.add_capture(record, folder, cursors, now=int(now))
+            self._run.emit(record)
+
+    def _fill(self, staging: Staging, outbox: Outbox, capture_id: str) -> Manifest:
+        """Return the manifest of the capture, written with all its files."""
+        from powdo.settings.desktop import time_zone
+        from powdo.settings.environment import variables
+        from powdo.worktime.privacy import protect
+
+        parts = self._reading.parts if self._reading else []
+        clean = protect([part.bucket for part in parts], self._privacy())
+        for part, bucket in zip(parts, clean, strict=True):
+            staging.add_bucket(bucket, part.begin, part.end)
+        for shot in self._screenshots:
+            size = {"width": shot.width, "height": shot.height}
+            staging.add_screenshot(shot.data, shot.kind, time=shot.time, monitor=shot.monitor, **size)
+        device = outbox.device(self._run.settings.identity.user or "")
+        return staging.finish(
+            capture_id=capture_id,
+            device=device,
+            sequence=outbox.next_sequence(device),
+            timezone=time_zone(variables()),
+            absent=self.absent,
+            salt=secrets.token_hex(16),
+        )
+
+
+def _record(manifest: Manifest, path: Path) -> Capture:
+    from powdo.records import Capture
+    from powdo.worktime.manifest import from_micros
+
+    return Capture(
+        id=manifest.id,
+        sequence=manifest.sequence,
+        device=manifest.device,
+        begin=from_micros(manifest.begin),
+        end=from_micros(manifest.end),
+        path=str(path),
+        screenshots=len(manifest.screenshots),
+        bucket_events=manifest.bucket_events,
+        absent=tuple(f"{item.what}: {item.reason}" for item in manifest.absent),
+    )

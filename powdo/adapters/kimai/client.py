@@ -157,7 +157,7 @@ class Client:
         if status == 401:
             raise KeyRejectedError(
                 f"'{self.url}' rejects the token",
-                hint="it is wrong or expired, or its user disabled; make a new one in Kimai (profile, API access)",
+                hint="wrong, expired, or its user is disabled; make a new one in Kimai (profile, API access)",
             )
         if status == 429 or status >= 500:
             raise RetryLaterError(f"'{self.url}' cannot answer now: {what} gave status {status}")

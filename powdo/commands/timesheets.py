@@ -1,0 +1,126 @@
+"""`powdo timesheets`: the blocks of all workers, as they would go to Kimai."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.options import Run, command, report_options, since_until_options
+
+if TYPE_CHECKING:
+    from powdo.adapters.database import Store, Worker
+    from powdo.worktime.book import Book
+    from powdo.worktime.intervals import Interval
+    from powdo.worktime.timesheets import Block, Leftover
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@command(
+    "timesheets",
+    epilog="powdo timesheets --since monday\n"
+    "powdo timesheets --since 2026-11-01 --until 2026-12-01 --json | jq .seconds\n"
+    "powdo timesheets --since yesterday --unassigned",
+)
+@since_until_options
+@click.option("--user", metavar="NAME", help="Only the worker NAME.")
+@click.option("--unassigned", is_flag=True, help="List the time in no timesheet instead, and why.")
+@report_options
+def timesheets(
+    run: Run,
+    since: datetime | None,
+    until: datetime | None,
+    user: str | None,
+    unassigned: bool,
+    json: bool,
+    headers: bool,
+) -> None:
+    """Show the timesheets that the rules make of what was ingested; seconds are those of whole blocks."""
+    from powdo.adapters.database import Store
+    from powdo.worktime.intervals import Interval
+
+    store = Store(run.settings.database_url)
+    try:
+        rows: list[dict[str, Any]] = []
+        for worker in _workers(store, user):
+            period = store.period(worker.id)
+            if period is None:
+                continue
+            begin = period[0] if since is None else _microseconds(since)
+            end = period[1] if until is None else _microseconds(until)
+            book = _book(run, store, worker)
+            for item in _items(store, worker, book, Interval(begin, max(begin, end)), unassigned):
+                row = _row(item, worker)
+                if json:
+                    run.emit(row)
+                else:
+                    rows.append(row)
+        run.table(rows, json=json, headers=headers)
+    finally:
+        store.close()
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _workers(store: Store, user: str | None) -> list[Worker]:
+    from powdo.errors import UsageError
+
+    if user is None:
+        return store.workers()
+    found = store.worker(user)
+    if found is None:
+        raise UsageError(f"no worker is called '{user}'", hint="`powdo users list` shows them")
+    return [found]
+
+
+def _book(run: Run, store: Store, worker: Worker) -> Book:
+    from zoneinfo import ZoneInfo
+
+    from powdo.worktime.book import Book, limits
+
+    settings = run.settings
+    zone = worker.timezone or next(iter(store.zones(worker.id)), None) or settings.dvm.timezone
+    return Book(
+        rules=settings.rules,
+        limits=limits(settings.timesheets),
+        zone=ZoneInfo(zone),
+        day_start=settings.dvm.day_start,
+    )
+
+
+def _items(
+    store: Store, worker: Worker, book: Book, window: Interval, unassigned: bool
+) -> Iterator[Block | Leftover]:
+    """Yield what begins in *window*, a week of bucket events in memory at a time."""
+    from powdo.worktime.book import MARGIN, chunks
+
+    for piece in chunks(window):
+        low, high = piece.begin - MARGIN, piece.end + MARGIN
+        slices = book.slices(store.bucket_events(worker.id, low, high))
+        sheet = book.sheet(item for item in slices if item.begin < high and item.end > low)
+        for item in sheet.leftovers if unassigned else sheet.blocks:
+            if piece.begin <= item.begin < piece.end:
+                yield item
+
+
+def _row(item: Block | Leftover, worker: Worker) -> dict[str, Any]:
+    from powdo.records import format_time
+    from powdo.worktime.intervals import SECOND
+    from powdo.worktime.timesheets import ALGORITHM, Block
+
+    row: dict[str, Any] = {
+        "begin": format_time(_EPOCH + timedelta(microseconds=item.begin)),
+        "end": format_time(_EPOCH + timedelta(microseconds=item.end)),
+    }
+    if isinstance(item, Block):
+        row |= {"seconds": (item.end - item.begin) // SECOND, "user": worker.name}
+        row |= {"customer": item.customer, "project": item.project, "activity": item.activity}
+        row |= {"tags": list(item.tags), "billable": item.billable, "description": item.description}
+        return {"type": "timesheet", "v": 1, **row, "source": item.source, "algorithm": ALGORITHM}
+    row |= {"seconds": item.active // SECOND, "user": worker.name, "app": item.app, "title": item.title}
+    return row | {"reason": item.reason}

@@ -1,0 +1,87 @@
+"""How one operator turns a worker's buckets into blocks: the rules, the limits and the time zone together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Protocol
+
+from powdo.worktime.activity import Bucket, Slice, active
+from powdo.worktime.intervals import DAY, MINUTE, SECOND, Interval, union
+from powdo.worktime.rules import Rule, matcher, presence
+from powdo.worktime.timesheets import Limits, Sheet, build
+
+#: What is loaded around a window, so that a stretch of work across its edge is seen whole.
+MARGIN = DAY
+_CHUNK = 7 * DAY
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """The operator's rules and limits, and the zone in which dates and days are meant."""
+
+    rules: tuple[Rule, ...]
+    limits: Limits
+    zone: tzinfo
+    day_start: int = 0
+
+    def slices(self, buckets: Sequence[Bucket]) -> list[Slice]:
+        """Return the active time in *buckets*, with what the rules count as present."""
+        return active(buckets, presence(self.rules, self.zone))
+
+    def sheet(self, slices: Iterable[Slice], walls: Iterable[Interval] = ()) -> Sheet:
+        """Return the blocks of *slices* that stay clear of *walls*."""
+        return build(slices, matcher(self.rules, self.zone), self.limits, walls)
+
+    def _midnight(self, microseconds: int) -> int:
+        """Return when the day began in which *microseconds* lies."""
+        shift = timedelta(seconds=self.day_start)
+        local = (_EPOCH + timedelta(microseconds=microseconds)).astimezone(self.zone) - shift
+        start = local.replace(hour=0, minute=0, second=0, microsecond=0) + shift
+        return int(start.timestamp()) * SECOND
+
+    def days(self, spans: Iterable[Interval]) -> list[Interval]:
+        """Return the whole days that *spans*, widened by the merge gap, touch, in pieces of about a week."""
+        gap = self.limits.merge_gap
+        whole = [
+            Interval(self._midnight(span.begin - gap), self._midnight(span.end + gap) + DAY) for span in spans
+        ]
+        return [piece for item in union(whole) for piece in chunks(item)]
+
+
+class Lengths(Protocol):
+    """What `[timesheets]` says, in seconds."""
+
+    @property
+    def merge_gap(self) -> int:
+        """The longest pause within a block."""
+
+    @property
+    def minimum(self) -> int:
+        """The shortest block."""
+
+    @property
+    def absorb(self) -> int:
+        """What is shorter goes to the work around it."""
+
+    @property
+    def rounding(self) -> int:
+        """What borders are multiples of."""
+
+
+def limits(lengths: Lengths) -> Limits:
+    """Return *lengths* in microseconds; borders are whole minutes at least."""
+    return Limits(
+        merge_gap=lengths.merge_gap * SECOND,
+        minimum=lengths.minimum * SECOND,
+        absorb=lengths.absorb * SECOND,
+        rounding=max(1, -(-lengths.rounding // 60)) * MINUTE,
+    )
+
+
+def chunks(window: Interval) -> Iterable[Interval]:
+    """Yield *window* in pieces of a week, so that a year needs the memory of a week."""
+    for begin in range(window.begin, window.end, _CHUNK):
+        yield Interval(begin, min(begin + _CHUNK, window.end))

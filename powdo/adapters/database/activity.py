@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
+from powdo.errors import BadRecordError
 from powdo.worktime.activity import Bucket, BucketEvent
 
 
@@ -27,8 +28,11 @@ class StoredEvent(NamedTuple):
 
 
 def stored_event(event: BucketEvent) -> StoredEvent:
-    """Return *event* with its data in the one spelling that is hashed and stored."""
-    data = json.dumps(event.data, separators=(",", ":"), sort_keys=True)
+    """Return *event* with its data in the one spelling that is hashed and stored. Raises: BadRecordError."""
+    try:
+        data = json.dumps(event.data, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except (ValueError, RecursionError):  # 1e999 is JSON, and too large for a number
+        raise BadRecordError("data that cannot be written as JSON") from None
     return StoredEvent(event.begin, event.end, hashlib.sha256(data.encode("ascii")).hexdigest()[:32], data)
 
 

@@ -51,7 +51,10 @@ class Inbox:
 
     def add(self, event: Mapping[str, Any], relay: str, now: int | None = None) -> bool:
         """Return whether the checked gift wrap *event* is new; it is on the disk by then."""
-        now = int(time.time()) if now is None else now
+        with self._database.write() as connection:
+            return self._add(connection, event, relay, int(time.time()) if now is None else now)
+
+    def _add(self, connection: sa.Connection, event: Mapping[str, Any], relay: str, now: int) -> bool:
         values = {
             "wrap": event["id"],
             "event": json.dumps(event, separators=(",", ":")),
@@ -62,9 +65,8 @@ class Inbox:
             "next_at": now,
             "lease_until": 0,
         }
-        insert = self._database.insert(inbox).values(values).on_conflict_do_nothing().returning(inbox.c.wrap)
-        with self._database.write() as connection:
-            return connection.execute(insert).scalar() is not None
+        insert = self._database.insert(inbox).values(values).on_conflict_do_nothing()
+        return connection.execute(insert.returning(inbox.c.wrap)).scalar() is not None
 
     def knows(self, wrap: str) -> bool:
         """Return whether the gift wrap with the id *wrap* was ever added."""
@@ -105,27 +107,32 @@ class Inbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return self._take(due, now + lease)
+        with self._database.write() as connection:
+            return self._take(connection, due, now + lease)
 
-    def claim_one(self, wrap: str, now: int, *, lease: int = LEASE) -> Item | None:
-        """Return the waiting *wrap*, due or not, unless another run holds it or it is done."""
+    def accept(self, event: Mapping[str, Any], now: int, *, lease: int = LEASE) -> Item | None:
+        """Return the checked gift wrap *event*, added if it is new, and claimed, due or not.
+
+        None when another run holds it or it is done.
+        """
         wanted = (
             sa.select(inbox)
-            .where(inbox.c.wrap == wrap, inbox.c.state == "waiting")
+            .where(inbox.c.wrap == event["id"], inbox.c.state == "waiting")
             .where(sa.or_(inbox.c.lease_until <= now, inbox.c.lease_by == self._me))
             .with_for_update(skip_locked=True)
         )
-        return next(iter(self._take(wanted, now + lease)), None)
-
-    def _take(self, query: sa.Select[Any], until: int) -> list[Item]:
         with self._database.write() as connection:
-            rows = connection.execute(query).all()
-            if rows:
-                connection.execute(
-                    inbox.update()
-                    .where(inbox.c.wrap.in_([row.wrap for row in rows]))
-                    .values(lease_until=until, lease_by=self._me)
-                )
+            self._add(connection, event, "", now)
+            return next(iter(self._take(connection, wanted, now + lease)), None)
+
+    def _take(self, connection: sa.Connection, query: sa.Select[Any], until: int) -> list[Item]:
+        rows = connection.execute(query).all()
+        if rows:
+            connection.execute(
+                inbox.update()
+                .where(inbox.c.wrap.in_([row.wrap for row in rows]))
+                .values(lease_until=until, lease_by=self._me)
+            )
         return [
             Item(
                 wrap=row.wrap,

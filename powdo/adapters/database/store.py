@@ -15,6 +15,11 @@ class Store(Workers, Activity, Intake, Ledger):
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)
 
+    @property
+    def database(self) -> Database:
+        """The database, to be shared with the inbox."""
+        return self._database
+
     def close(self) -> None:
         """Give the database connections back."""
         self._database.close()

@@ -58,8 +58,29 @@ def test_a_done_wrap_is_remembered(database: Database) -> None:
     inbox.done(f"{1:064x}", "skipped")
     assert inbox.next_retry() is None
     assert not inbox.add(event(1), "", NOW)
-    assert inbox.claim_one(f"{1:064x}", NOW) is None
+    assert inbox.accept(event(1), NOW) is None
     assert inbox.outcome(f"{1:064x}") == "skipped"
+
+
+def test_an_accepted_wrap_is_ours_at_once(database: Database) -> None:
+    """A wrap from stdin is added and claimed in one step, even while it waits for a later try."""
+    inbox = Inbox(database)
+    item = inbox.accept(event(1), NOW)
+    assert item is not None and item.attempts == 0
+    assert inbox.claim(NOW) == []
+    inbox.defer(item.wrap, "away", NOW + 300)
+    again = inbox.accept(event(1), NOW)
+    assert again is not None and again.attempts == 1
+
+
+def test_a_strangers_wrap_can_be_opened_again(database: Database) -> None:
+    """Once a stranger is enrolled their wrap may wait again; no other that is done may."""
+    inbox = Inbox(database)
+    for number, outcome in ((1, "stranger"), (2, "ingested")):
+        inbox.accept(event(number), NOW)
+        inbox.done(f"{number:064x}", outcome)
+        inbox.reopen(event(number), NOW)
+    assert [item.event for item in inbox.claim(NOW, limit=9)] == [event(1)]
 
 
 def test_relays_are_read_on_from_where_they_ended(database: Database) -> None:

@@ -171,7 +171,9 @@ class Record:
             value = getattr(self, item.name)
             if item.name == "extra" or value is None:
                 continue
-            result[item.name] = format_time(value) if isinstance(value, datetime) else value
+            if isinstance(value, datetime):
+                value = format_time(value)
+            result[item.name] = list(value) if isinstance(value, tuple) else value
         return result | {key: value for key, value in self.extra.items() if key not in result}
 
     @classmethod

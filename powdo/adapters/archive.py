@@ -21,8 +21,6 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import IO
 
-import pyzipper
-
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError
 from powdo.worktime import bundle_format as layout
 from powdo.worktime.manifest import Manifest, parse_manifest
@@ -173,6 +171,8 @@ def _seal(inner: IO[bytes], key: bytes, destination: Path) -> Built:
 
 def _encrypt(inner: IO[bytes], key: bytes, outer: IO[bytes]) -> str:
     """Return the sha256 of the inner ZIP, sealed into *outer* on the way."""
+    import pyzipper  # costs more than a run that finds nothing to do
+
     digest = hashlib.sha256()
     length = inner.seek(0, os.SEEK_END)
     inner.seek(0)

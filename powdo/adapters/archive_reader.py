@@ -24,8 +24,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
-import pyzipper
-
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError, PeerProtocolError
 from powdo.records import JsonObject
 from powdo.worktime import bundle_format as layout
@@ -122,6 +120,8 @@ def _temporary_file(folder: Path) -> IO[bytes]:
 
 
 def _decrypt(blob: BufferedReader, key_hex: str, ox: str, inner: IO[bytes]) -> None:
+    import pyzipper  # only once there is a blob worth decrypting
+
     digest = hashlib.sha256()
     blob.seek(0)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 from powdo.adapters.archive import Built, build, read_manifest, sweep
 from powdo.adapters.archive_reader import open_bundle
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError
-from powdo.worktime.bundle_format import FLOOR, padme
+from powdo.worktime.bundle_format import FLOOR, MAX_RATIO, OUTER_OVERHEAD, padme
+from powdo.worktime.manifest import MAX_FILES
 from tests.bundles import EVENT, KEY, Sample, listing, sample
 
 
@@ -154,6 +157,18 @@ def test_7z_opens_a_bundle_with_its_key(tmp_path: Path) -> None:
         assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
     for name, data in {"manifest.json": of.data, "proof.json": of.proof, **of.files}.items():
         assert (tmp_path / "b" / name).read_bytes() == data
+
+
+def test_the_man_page_names_every_key() -> None:
+    """powdo-bundle(5) tells of each key of manifest.json, proof.json and the link, and of their constants."""
+    page = (Path(__file__).parents[2] / "man" / "powdo-bundle.5").read_text()
+    words = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"^.*\bCm\b.*$", page, re.MULTILINE))))
+    of = sample()
+    manifest, proof = json.loads(of.data), json.loads(of.proof)
+    parts = (manifest, manifest["buckets"][0], manifest["screenshots"][0], proof, json.loads(proof["link"]))
+    assert {key for part in parts for key in part} | {"what", "reason", "withheld"} <= words
+    for constant in (f"{OUTER_OVERHEAD} bytes", f"{MAX_FILES + 3} members", f"{MAX_RATIO} times", "64 KiB"):
+        assert constant in page
 
 
 # --- failures --------------------------------------------------------------------------------------

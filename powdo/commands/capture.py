@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ import click
 from powdo.options import Run, command, dry_run_option, network_options, since_until_options
 
 if TYPE_CHECKING:
-    from powdo.adapters.activitywatch import Export, Reading, Wanted
+    from powdo.adapters.activitywatch.export import Export
+    from powdo.adapters.activitywatch.reading import Reading, Wanted
     from powdo.adapters.outbox import Outbox
     from powdo.adapters.screen import Screenshot
     from powdo.adapters.staging import Staging
@@ -80,14 +80,14 @@ def _refuse_contradictions(
 
 
 def _export(name: str) -> Export:
-    from powdo.adapters.activitywatch import Export
+    from powdo.adapters.activitywatch.export import Export
 
     return Export(Path(name))
 
 
 def _wanted(run: Run, since: datetime | None, until: datetime | None) -> Wanted:
     """Return the times asked for; today begins at the midnight of this machine's zone."""
-    from powdo.adapters.activitywatch import Wanted
+    from powdo.adapters.activitywatch.reading import Wanted
 
     now = time.time()
     midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -107,6 +107,8 @@ def _outbox(directory: Path, *, dry_run: bool) -> Iterator[Outbox]:
 
     scratch = None
     if dry_run and not (directory / "outbox.sqlite").exists():
+        import tempfile
+
         scratch = directory = Path(tempfile.mkdtemp(prefix="powdo-"))
     try:
         outbox = Outbox(directory)
@@ -183,7 +185,8 @@ class _Tick:
 
     def read(self, outbox: Outbox, export: Export | None, wanted: Wanted, timeout: float) -> None:
         """Read what is new in *export*, else in ActivityWatch, or remember why nothing could be read."""
-        from powdo.adapters.activitywatch import ActivityWatch, read
+        from powdo.adapters.activitywatch.reading import read
+        from powdo.adapters.activitywatch.rest import ActivityWatch
         from powdo.errors import PeerProtocolError, RetryLaterError
 
         console = self._run.console
@@ -216,7 +219,7 @@ class _Tick:
         from powdo.errors import PowdoError
 
         now = time.time()
-        capture_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        capture_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
         folder = None if dry_run else outbox.staging(capture_id)
         try:
             manifest = self._fill(Staging(folder), outbox, capture_id)
@@ -251,7 +254,7 @@ class _Tick:
             sequence=outbox.next_sequence(device),
             timezone=time_zone(variables()),
             absent=self.absent,
-            salt=secrets.token_hex(16),
+            salt=os.urandom(16).hex(),
         )
 
 

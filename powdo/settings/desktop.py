@@ -70,9 +70,11 @@ def authority_file(variables: Mapping[str, str]) -> Path:
 def time_zone(variables: Mapping[str, str], localtime: Path = Path("/etc/localtime")) -> str:
     """Return the IANA name of this machine's time zone; UTC when it cannot be told."""
     named = variables.get("TZ", "").removeprefix(":")
-    target = named or (str(localtime.resolve()) if localtime.is_symlink() else "")
-    name = target.rpartition("zoneinfo/")[2].removeprefix("posix/")
-    return name if _is_zone(name) else "UTC"
+    if named:
+        name = named.rpartition("zoneinfo/")[2]
+        return name if _is_zone(name) else "UTC"
+    _, found, name = str(localtime.resolve()).rpartition("/zoneinfo/")
+    return name.removeprefix("posix/") if found and name else "UTC"
 
 
 def _is_zone(name: str) -> bool:

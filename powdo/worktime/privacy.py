@@ -4,8 +4,8 @@ Rules, strictest first:
 - `private`: a bucket event with a match in any string is dropped; a visible window with one: no screenshot;
 - tabs marked incognito are dropped, and so are the titles that windows of that browser had meanwhile or
   share with such a tab; a window whose title says it browses privately counts as one without a watcher;
-- `deny`: a window whose app or title matches keeps its app and its time, its title becomes `[redacted]`,
-  and so does what the watcher inside that program told meanwhile; while it is visible: no screenshot;
+- `deny`: a window whose app or title matches, in whatever case, keeps its app and its time, but its title
+  becomes `[redacted]`, and so does what a watcher inside that program told meanwhile; no screenshot either;
 - `redact`: each match in any string of an event becomes `[redacted]`;
 - URLs lose user, query and fragment, also inside titles (a browser shows the address while a page loads),
   unless *keep_urls*; without *keep_titles* titles are emptied.
@@ -54,6 +54,11 @@ class Privacy:
     private: tuple[re.Pattern[str], ...] = ()
     keep_urls: bool = False
     keep_titles: bool = True
+
+    def __post_init__(self) -> None:
+        # One program calls itself KeePassXC here and keepassxc there.
+        deny = tuple(re.compile(item.pattern, item.flags | re.IGNORECASE) for item in self.deny)
+        object.__setattr__(self, "deny", deny)
 
 
 def screen_refusal(windows: Iterable[Sequence[str]], privacy: Privacy) -> str | None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -186,6 +187,22 @@ def test_the_chain_goes_on_over_runs(worker: Worker) -> None:
         worker.capture(sequence)
         records += worker.bundle("--pending")[1]
     assert verify_chain([worker.open(record).link for record in records]) == []
+
+
+def test_a_capture_destroyed_before_its_link_is_withheld(worker: Worker) -> None:
+    """A capture that no longer waits when its link is due stays in the chain, with its period alone."""
+    worker.capture(1)
+    second = worker.capture(2)
+    with sqlite3.connect(worker.folder / "state" / "outbox.sqlite") as database:
+        database.execute("UPDATE capture SET state = 'dropped' WHERE id = 'c1'")
+    database.close()
+    _status, records, _messages = worker.bundle(lines=lines_of(second))
+    entry = worker.outbox.get("c1")
+    assert entry is not None
+    assert entry.link is not None
+    withheld = parse_link(entry.link)
+    assert withheld.withheld
+    assert verify_chain([withheld, worker.open(records[0]).link]) == []
 
 
 def test_what_is_bundled_gives_its_record_again_and_no_work(worker: Worker) -> None:

@@ -147,7 +147,7 @@ def _ascii(value: bytes) -> str:
 
 
 def _point(pubkey: str, what: str) -> str:
-    """Return *pubkey* when it is the x of a point, by Euler's criterion: settings are read without the curve."""
+    """Return *pubkey* when it is the x of a point, by Euler's criterion, so that settings need no library."""
     x = int(pubkey, 16)
     if x >= _FIELD or pow(x**3 + 7, _FIELD // 2, _FIELD) != 1:
         raise BadRecordError(f"the {what} is no point of the curve")

@@ -1,12 +1,17 @@
-"""NIP-59: rumor, seal and gift wrap, and every reason to refuse one.
+"""Rumor, seal and gift wrap (NIP-59), and every reason to refuse one.
 
-A rumor is unsigned, its seal (kind 13) is signed by the author, the wrap (1059; 21059 where it is not
-stored) by a one-time key. All three timestamps are given by the caller, who dates seal and wrap back.
+Rules:
+- a rumor is unsigned; its seal (kind 13, no tags) is signed by the author; the wrap (kind 1059, or 21059
+  where it is not to be stored) by a one-time key, and names the recipient in its one `p` tag;
+- the wrap is verified before it is decrypted, the seal before its content is (NIP-44);
+- only a rumor whose author signed the seal is returned: anybody can seal a rumor that names another;
+- the caller gives all times and dates seal and wrap back; the true time is the rumor's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips import nip44
@@ -14,29 +19,30 @@ from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
 from powdo.records import decode_json, encode_json
 
-SEAL, GIFT_WRAP, EPHEMERAL_GIFT_WRAP = 13, 1059, 21059
+SEAL = 13
+GIFT_WRAP = 1059
+EPHEMERAL_GIFT_WRAP = 21059
 WRAP_KINDS = (GIFT_WRAP, EPHEMERAL_GIFT_WRAP)
 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A gift wrap that has passed every check."""
+    """A gift wrap that passed every check, layer by layer."""
 
     wrap: Event
     seal: Event
     rumor: Unsigned
 
 
-def _expiration(at: int | None) -> Tags:
-    return () if at is None else (("expiration", str(at)),)
-
-
 def seal(
     rumor: Unsigned, author: SecretKey, recipient: str, *, created_at: int, nonce: bytes, aux: bytes
 ) -> Event:
-    """Return the seal of *rumor* for *recipient*; its tags are empty, as NIP-59 wants them."""
+    """Return *rumor* sealed for *recipient*; *nonce* and *aux* are 32 fresh random bytes each.
+
+    A seal has no tags (NIP-59), so an expiration stands on the wrap alone.
+    """
     if rumor.pubkey != author.pubkey:
-        raise ValueError("the rumor names another author than the key")
+        raise ValueError("the rumor's author is not the owner of the key")
     content = nip44.encrypt(encode_json(rumor.to_json()), nip44.conversation_key(author, recipient), nonce)
     return sign(Unsigned(author.pubkey, created_at, SEAL, (), content), author, aux)
 
@@ -53,55 +59,100 @@ def wrap(
     extra_tags: Tags = (),
     kind: int = GIFT_WRAP,
 ) -> Event:
-    """Return the gift wrap of a seal for *recipient*, signed by the *one_time* key."""
-    content = nip44.encrypt(encode_json(sealed.to_json()), nip44.conversation_key(one_time, recipient), nonce)
-    tags = (("p", recipient), *_expiration(expiration), *extra_tags)
-    return sign(Unsigned(one_time.pubkey, created_at, kind, tags, content), one_time, aux)
+    """Return the gift wrap of *sealed* for *recipient*, signed by the *one_time* key.
+
+    *extra_tags* may carry proof of work (NIP-13).
+    """
+    unsigned = wrap_unsigned(
+        sealed,
+        one_time,
+        recipient,
+        created_at=created_at,
+        nonce=nonce,
+        expiration=expiration,
+        extra_tags=extra_tags,
+        kind=kind,
+    )
+    return sign(unsigned, one_time, aux)
 
 
-def _object(text: str, what: str) -> dict[str, object]:
-    try:
-        value = decode_json(text.encode("utf-8"))
-    except BadRecordError as error:
-        raise PeerProtocolError(f"the {what} is {error.message}") from None
-    if not isinstance(value, dict):
-        raise PeerProtocolError(f"the {what} is not an event")
-    return value
+def wrap_unsigned(
+    sealed: Event,
+    one_time: SecretKey,
+    recipient: str,
+    *,
+    created_at: int,
+    nonce: bytes,
+    expiration: int | None = None,
+    extra_tags: Tags = (),
+    kind: int = GIFT_WRAP,
+) -> Unsigned:
+    """Return the gift wrap still to be signed by *one_time*, so that proof of work can be added first."""
+    if kind not in WRAP_KINDS:
+        raise ValueError(f"kind {kind} is no gift wrap")
+    text = encode_json(sealed.to_json())
+    content = nip44.encrypt(text, nip44.conversation_key(one_time, recipient), nonce)
+    expires: Tags = () if expiration is None else (("expiration", str(expiration)),)
+    return Unsigned(one_time.pubkey, created_at, kind, (("p", recipient), *expires, *extra_tags), content)
+
+
+def unwrap(event: Event, recipient: SecretKey, *, now: int | None = None) -> Unwrapped:
+    """Return the layers of the gift wrap *event*, all checked; with *now*, what has expired is refused.
+
+    Raises:
+        BadRecordError: the wrap or the rumor has expired.
+        PeerProtocolError: a layer is malformed, forged, or for somebody else.
+    """
+    _check_wrap(event, recipient, now)
+    sealed = _open_seal(event, recipient)
+    rumor = _open_rumor(sealed, recipient)
+    if now is not None and is_expired(rumor, now):
+        raise BadRecordError("expired: the rumor's time is over (NIP-40)")
+    return Unwrapped(event, sealed, rumor)
 
 
 def _check_wrap(event: Event, recipient: SecretKey, now: int | None) -> None:
     if event.kind not in WRAP_KINDS:
         raise PeerProtocolError(f"kind {event.kind} is no gift wrap")
     event.verify()
-    if now is not None and is_expired(event, now):
-        raise BadRecordError("the gift wrap has expired")
     if event.tag_values("p") != (recipient.pubkey,):
         raise PeerProtocolError("the gift wrap is addressed to somebody else")
+    if now is not None and is_expired(event, now):
+        raise BadRecordError("expired: the gift wrap's time is over (NIP-40)")
 
 
-def _check_seal(sealed: Event) -> None:
+def _open_seal(event: Event, recipient: SecretKey) -> Event:
+    obj = _decrypt(event, recipient, "seal")
+    try:
+        sealed = Event.from_json(obj)
+    except BadRecordError as error:
+        raise PeerProtocolError(f"the seal is malformed: {error.message}") from None
     if sealed.kind != SEAL:
         raise PeerProtocolError(f"kind {sealed.kind} is no seal")
     if sealed.tags:
         raise PeerProtocolError("the seal has tags")
-    sealed.verify()
+    try:
+        sealed.verify()
+    except PeerProtocolError as error:
+        raise PeerProtocolError(f"the seal is forged: {error.message}") from None
+    return sealed
 
 
-def unwrap(event: Event, recipient: SecretKey, *, now: int | None = None) -> Unwrapped:
-    """Return seal and rumor of a gift wrap, all of it checked; with *now*, expired ones are refused.
-
-    Raises: BadRecordError when a layer is malformed or expired, PeerProtocolError when it is forged.
-    """
-    _check_wrap(event, recipient, now)
-    sealed = Event.from_json(
-        _object(nip44.decrypt(event.content, nip44.conversation_key(recipient, event.pubkey)), "seal")
-    )
-    _check_seal(sealed)
-    rumor = Unsigned.from_json(
-        _object(nip44.decrypt(sealed.content, nip44.conversation_key(recipient, sealed.pubkey)), "rumor")
-    )
+def _open_rumor(sealed: Event, recipient: SecretKey) -> Unsigned:
+    obj = _decrypt(sealed, recipient, "rumor")
+    try:
+        rumor = Unsigned.from_json(obj)
+    except BadRecordError as error:
+        raise PeerProtocolError(f"the rumor is malformed: {error.message}") from None
     if rumor.pubkey != sealed.pubkey:
-        raise PeerProtocolError("the rumor's author did not seal it")
-    if now is not None and is_expired(rumor, now):
-        raise BadRecordError("the rumor has expired")
-    return Unwrapped(event, sealed, rumor)
+        raise PeerProtocolError("the rumor names another author than the one who sealed it")
+    return rumor
+
+
+def _decrypt(event: Event, recipient: SecretKey, what: str) -> Any:
+    """Return the JSON value inside *event*, whose signature has been checked."""
+    try:
+        text = nip44.decrypt(event.content, nip44.conversation_key(recipient, event.pubkey))
+        return decode_json(text.encode())
+    except (BadRecordError, PeerProtocolError) as error:
+        raise PeerProtocolError(f"the {what} cannot be opened: {error.message}") from None

@@ -1,14 +1,16 @@
-"""NIP-44 version 2: encryption of a text between two keys.
+"""Encryption of a text between two keys (NIP-44, version 2).
 
-Lengths: the text of 2026-06 allows plaintexts up to 2**32-1 bytes, those from 65536 on with an extended
-prefix. The whole payload is bounded before anything is decoded.
+Rules:
+- plaintexts have 1 to 2**32-1 bytes, since 2026-06-28; from 65536 bytes on their length is written in an
+  extended prefix, which many peers cannot read yet: what is sent should stay shorter;
+- the payload's length is bounded before base64 is decoded, the MAC is compared before decrypting;
+- the MAC is HMAC-SHA256 over nonce and ciphertext, compared in constant time.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -26,7 +28,11 @@ _SHORTEST_PAYLOAD, _SHORTEST_DATA = 132, 99
 
 
 def conversation_key(secret: SecretKey, pubkey: str) -> bytes:
-    """Return the 32-byte key that both sides share (HKDF-extract of the shared x)."""
+    """Return the 32-byte key that both sides share (HKDF-extract of the shared x).
+
+    Raises:
+        BadRecordError: *pubkey* is no point of the curve.
+    """
     return hmac.digest(_SALT, secret.ecdh_x(pubkey), "sha256")
 
 
@@ -72,7 +78,11 @@ def _chacha20(key: bytes, nonce: bytes, data: bytes) -> bytes:
 
 
 def encrypt(plaintext: str, key: bytes, nonce: bytes) -> str:
-    """Return the payload of *plaintext* under a conversation *key*; *nonce* is 32 fresh random bytes."""
+    """Return the payload of *plaintext* under a conversation *key*; *nonce* is 32 fresh random bytes.
+
+    Raises:
+        BadRecordError: the text is empty, too long, or holds a lone surrogate.
+    """
     if len(key) != 32 or len(nonce) != 32:
         raise ValueError("conversation key and nonce have 32 bytes")
     chacha_key, chacha_nonce, mac_key = _message_keys(key, nonce)
@@ -81,12 +91,18 @@ def encrypt(plaintext: str, key: bytes, nonce: bytes) -> str:
     except UnicodeEncodeError:
         raise BadRecordError("a lone surrogate cannot be encrypted") from None
     sealed = _chacha20(chacha_key, chacha_nonce, _pad(plain))
-    mac = hmac.digest(mac_key, nonce + sealed, hashlib.sha256)
+    mac = hmac.digest(mac_key, nonce + sealed, "sha256")
     return base64.b64encode(_VERSION + nonce + sealed + mac).decode("ascii")
 
 
 def decrypt(payload: str, key: bytes, *, max_payload: int = MAX_PAYLOAD) -> str:
-    """Return the plaintext of *payload*. Raises: PeerProtocolError; the MAC is checked before decrypting."""
+    """Return the plaintext of *payload*, whose MAC is checked before anything is decrypted.
+
+    The event that carries it must have been verified first, as NIP-44 demands.
+
+    Raises:
+        PeerProtocolError: the payload is malformed, forged, for another key, or longer than *max_payload*.
+    """
     if payload.startswith("#"):
         raise PeerProtocolError("unsupported encryption version")
     if not _SHORTEST_PAYLOAD <= len(payload) <= max_payload:

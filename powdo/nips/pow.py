@@ -1,24 +1,33 @@
-"""NIP-13: how much proof of work an event carries."""
+"""Proof of work (NIP-13): how much an event carries, and whether it was meant to."""
 
 from __future__ import annotations
 
-from powdo.nips.event import Event, Tags
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from powdo.nips.event import Event, Tags
 
 
 def difficulty(event_id: str) -> int:
-    """Return the number of leading zero bits of a hex id: 0 to 256."""
+    """Return the number of leading zero bits of a hex id, at most 256 for an id of 64 digits."""
     return len(event_id) * 4 - int(event_id, 16).bit_length()
 
 
 def committed(tags: Tags) -> int | None:
-    """Return the target that the nonce tag commits to, or None."""
+    """Return the target that the first nonce tag commits to, None without one."""
     for tag in tags:
-        if len(tag) >= 3 and tag[0] == "nonce" and tag[2].isascii() and tag[2].isdigit() and len(tag[2]) < 4:
-            return int(tag[2])
+        if tag[:1] == ("nonce",):
+            target = tag[2] if len(tag) > 2 else ""
+            return int(target) if target.isascii() and target.isdigit() and len(target) <= 3 else None
     return None
 
 
-def check(event: Event, minimum: int) -> bool:
-    """Return whether *event* has *minimum* bits and committed to at least as many."""
+def check(event: Event, min_bits: int) -> bool:
+    """Return whether *event* has *min_bits* and committed to at least as many; its id must be verified.
+
+    Without the commitment a spammer could aim low in bulk and be lucky now and then.
+    """
+    if min_bits <= 0:
+        return True
     target = committed(event.tags)
-    return minimum == 0 or (target is not None and target >= minimum and difficulty(event.id) >= minimum)
+    return target is not None and target >= min_bits and difficulty(event.id) >= min_bits

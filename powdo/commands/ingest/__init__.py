@@ -1,0 +1,193 @@
+"""`powdo ingest`: gift wraps become stored bundles, each fetched, checked and committed before its record.
+
+Rules:
+- a gift wrap from stdin is in the inbox, on the disk, before anything is done about it;
+- what fails for now waits in the inbox for its next try; what fails for good is refused, once and for all;
+- a wrap of a stranger leaves an id and no record; other rumors than file messages leave no record either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from powdo.errors import BadRecordError, BusyError, PeerProtocolError, PowdoError
+from powdo.options import Run, command, filter_options, network_options, pending_option
+from powdo.records import Ingested, Rejected
+
+if TYPE_CHECKING:
+    from powdo.adapters.database import Item, Refusal, Stored
+    from powdo.nips.event import Event
+
+#: How long a wrap waits after each failed try, in seconds; the last stands for all that follow.
+_BACK_OFF = (60, 300, 1800, 7200, 43_200)
+_BATCH = 8
+
+Records = Iterator[Ingested | Rejected]
+
+
+@command("ingest", epilog="powdo listen | powdo ingest --pending\npowdo ingest --pending < /dev/null")
+@filter_options
+@pending_option
+@network_options
+def ingest(run: Run, files: tuple[str, ...], pending: bool, timeout: float) -> None:
+    """Fetch, check and store what gift wraps announce.
+
+    Reads gift wraps; writes an ingested or a rejected record for each, after the commit.
+    """
+    ingester = _Ingester(run, timeout)
+    run.stage(
+        files,
+        ingester.handle,
+        key=lambda event: str(event.get("id")),
+        pending=ingester.pending if pending else None,
+        next_retry=ingester.next_retry,
+    )
+
+
+class _Ingester:
+    """One run of the command over the inbox."""
+
+    def __init__(self, run: Run, timeout: float) -> None:
+        from powdo.adapters.database import Inbox, Store
+        from powdo.adapters.evidence import Evidence
+        from powdo.commands.ingest.receiver import Limits, Receiver
+
+        settings = run.settings
+        self._run = run
+        self._store = Store(settings.database_url)
+        self._inbox = Inbox(self._store.database)
+        self._receiver = Receiver(
+            key=run.key(settings.user()),
+            store=self._store,
+            inbox=self._inbox,
+            evidence=Evidence(settings.data_dir / "evidence"),
+            limits=Limits(
+                hosts=settings.dvm.blossom_hosts, max_bundle=settings.dvm.max_bundle, timeout=timeout
+            ),
+        )
+        self._claimed: dict[str, Item] = {}
+
+    # --- the queue ---
+
+    def pending(self) -> Iterator[dict[str, Any]]:
+        """Yield the gift wraps that are due, claimed so that no other run takes them."""
+        while items := self._inbox.claim(int(time.time()), limit=_BATCH):
+            self._claimed = {item.wrap: item for item in items}
+            for item in items:
+                yield dict(item.event)
+
+    def next_retry(self) -> float | None:
+        """Return the unix time at which the next gift wrap is due, or None."""
+        return self._inbox.next_retry()
+
+    # --- one gift wrap ---
+
+    def handle(self, obj: dict[str, Any]) -> Records:
+        """Yield what became of the gift wrap *obj*, which is committed by then."""
+        item = self._claimed.pop(str(obj.get("id")), None)
+        if item is not None:
+            yield from self._process(item, queued=True)
+            return
+        from powdo.nips.event import Event
+
+        event = Event.from_json(obj)
+        try:
+            _check(event)
+        except PeerProtocolError as error:
+            yield Rejected(wrap=event.id, reason=error.message)
+            raise PeerProtocolError(f"rejected: {error.message}") from None
+        item = self._inbox.accept(event.to_json(), int(time.time()))
+        if item is not None:
+            yield from self._process(item)
+        else:
+            yield from self._again(event)
+
+    def _process(self, item: Item, *, queued: bool = False) -> Records:
+        """Do all there is to do about a claimed gift wrap; a second copy from the queue is no news."""
+        from powdo.adapters.database import Stored
+
+        try:
+            outcome = self._receiver.receive(item)
+        except Exception as error:
+            # Whatever it is, the wrap must not keep the others from their turn.
+            retry_at = int(time.time()) + _BACK_OFF[min(item.attempts, len(_BACK_OFF) - 1)]
+            self._inbox.defer(item.wrap, str(error), retry_at)
+            raise
+        if not (queued and isinstance(outcome, Stored) and outcome.wrap != item.wrap):
+            yield from self._tell(outcome)
+
+    def _again(self, event: Event) -> Records:
+        """Yield what was said of *event* when it came first."""
+        outcome = self._inbox.outcome(event.id)
+        if outcome is None:
+            raise BusyError(f"another run is at the gift wrap '{event.id}'")
+        if outcome == "rejected":
+            yield from self._tell(self._store.refusal(event.id))
+        elif outcome == "ingested":
+            yield from self._tell(self._store.find(wrap=event.id))
+        elif outcome == "duplicate":
+            yield from self._tell(self._receiver.known(event))
+        elif outcome == "stranger" and self._receiver.enrolled(event):
+            self._inbox.reopen(event.to_json(), int(time.time()))
+            item = self._inbox.accept(event.to_json(), int(time.time()))
+            if item is not None:
+                yield from self._process(item)
+
+    def _tell(self, outcome: Stored | Refusal | None) -> Records:
+        from powdo.adapters.database import Refusal
+
+        if isinstance(outcome, Refusal):
+            yield _rejected(outcome)
+            raise _error(outcome)
+        if outcome is not None:
+            yield _ingested(outcome)
+
+
+def _check(event: Event) -> None:
+    """Raise PeerProtocolError for what is no gift wrap or forged, which is not remembered.
+
+    Its id may be that of a genuine one.
+    """
+    from powdo.nips.giftwrap import WRAP_KINDS
+
+    if event.kind not in WRAP_KINDS:
+        raise PeerProtocolError(f"kind {event.kind} is no gift wrap")
+    event.verify()
+
+
+def _error(refusal: Refusal) -> PowdoError:
+    kind = BadRecordError if refusal.status == BadRecordError.status else PeerProtocolError
+    return kind(f"rejected: {refusal.reason}")
+
+
+def _rejected(refusal: Refusal) -> Rejected:
+    from powdo.nips.bech32 import encode_npub
+
+    return Rejected(
+        wrap=refusal.wrap,
+        reason=refusal.reason,
+        rumor=refusal.rumor,
+        npub=None if refusal.pubkey is None else encode_npub(refusal.pubkey),
+    )
+
+
+def _ingested(stored: Stored) -> Ingested:
+    from powdo.nips.bech32 import encode_npub
+    from powdo.worktime.manifest import from_micros
+
+    return Ingested(
+        wrap=stored.wrap,
+        rumor=stored.rumor,
+        worker=stored.worker,
+        npub=encode_npub(stored.pubkey),
+        device=stored.device,
+        sequence=stored.sequence,
+        begin=from_micros(stored.begin_us),
+        end=from_micros(stored.end_us),
+        sha256=stored.sha256,
+        size=stored.size,
+        screenshots=stored.screenshots,
+        bucket_events=stored.bucket_events,
+    )

@@ -1,0 +1,241 @@
+"""One gift wrap, from its unwrapping to the commit, in the order in which a receiver may trust.
+
+Wrap, seal, rumor and author first; then what the rumor says; only then one request, to a host on the
+list; then the bytes, their structure, the link and its signature; last everything in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from powdo.adapters.archive_reader import Opened, open_bundle
+from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
+from powdo.errors import BadRecordError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.nips.blossom import check_address, host_allowed
+from powdo.nips.event import Event
+from powdo.nips.giftwrap import Unwrapped, unwrap
+from powdo.nips.nip17 import ZIP_AES256, FileMessage
+from powdo.records import decode_line
+from powdo.worktime.activity import parse_bucket_event
+from powdo.worktime.link import LINK_KIND
+from powdo.worktime.manifest import BucketFile
+
+if TYPE_CHECKING:
+    from powdo.adapters.database import Worker
+    from powdo.adapters.evidence import Evidence
+    from powdo.nips.curve import SecretKey
+
+#: What could not be fetched for so long will not be: Blossom servers forget.
+GIVE_UP = 30 * 86_400
+#: ActivityWatch cuts durations at the millisecond, so an event may reach so far out of its period.
+_SLACK = 1_000
+
+_FILE_MESSAGE = 15  # NIP-17
+
+Outcome = Stored | Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator allows: hosts that may be asked, bytes that may be fetched, seconds of silence."""
+
+    hosts: Collection[str]
+    max_bundle: int
+    timeout: float
+
+
+class Receiver:
+    """Takes gift wraps for one key."""
+
+    def __init__(
+        self, *, key: SecretKey, store: Store, inbox: Inbox, evidence: Evidence, limits: Limits
+    ) -> None:
+        self._key = key
+        self._store = store
+        self._inbox = inbox
+        self._evidence = evidence
+        self._limits = limits
+
+    def receive(self, item: Item) -> Outcome:
+        """Return what became of the claimed *item*; None for what leaves no record.
+
+        Raises: RetryLaterError, RefusedError, KeyRejectedError, OutputError, CannotCreateError: not now.
+        """
+        try:
+            unwrapped = unwrap(Event.from_json(item.event), self._key, now=item.received_at)
+        except (BadRecordError, PeerProtocolError) as error:
+            return self._refuse(Refusal(wrap=item.wrap, reason=error.message, status=error.status))
+        rumor = unwrapped.rumor
+        worker = self._store.author(rumor.pubkey)
+        if worker is None:
+            self._inbox.done(item.wrap, "stranger")
+            return None
+        if rumor.kind != _FILE_MESSAGE:
+            self._inbox.done(item.wrap, "skipped")
+            return None
+        try:
+            return self._take(unwrapped, worker, item.received_at)
+        except (BadRecordError, PeerProtocolError) as error:
+            return self._refuse(
+                Refusal(
+                    wrap=item.wrap,
+                    reason=error.message,
+                    status=error.status,
+                    rumor=rumor.id,
+                    pubkey=rumor.pubkey,
+                    worker=worker.id,
+                )
+            )
+
+    def _refuse(self, refusal: Refusal) -> Refusal:
+        self._store.refuse(refusal)
+        return refusal
+
+    # --- what came before ---
+
+    def known(self, event: Event) -> Stored | None:
+        """Return the stored bundle that the gift wrap *event* brought once more."""
+        unwrapped = unwrap(event, self._key)
+        worker = self._store.author(unwrapped.rumor.pubkey)
+        message = FileMessage.from_rumor(unwrapped.rumor)
+        return None if worker is None else self._stored(unwrapped, worker, message)
+
+    def enrolled(self, event: Event) -> bool:
+        """Return whether the author of the gift wrap *event* is a worker by now."""
+        return self._store.author(unwrap(event, self._key).rumor.pubkey) is not None
+
+    def _stored(self, unwrapped: Unwrapped, worker: Worker, message: FileMessage) -> Stored | None:
+        found = self._store.find(rumor=unwrapped.rumor.id)
+        return found or self._store.find_blob(worker.id, message.x)
+
+    # --- one file message ---
+
+    def _take(self, unwrapped: Unwrapped, worker: Worker, received_at: int) -> Stored:
+        message = FileMessage.from_rumor(unwrapped.rumor)
+        known = self._stored(unwrapped, worker, message)
+        if known is not None:
+            self._store.duplicate(unwrapped.wrap.id, known)
+            return known
+        urls = self._addresses(message)
+        with self._evidence.workspace() as folder:
+            blob = folder / "bundle.zip"
+            self._fetch(urls, message, blob, received_at)
+            opened = open_bundle(
+                blob,
+                key_hex=message.decryption_key,
+                salt_hex=message.decryption_nonce,
+                x=message.x,
+                ox=message.ox,
+                size=message.size,
+                max_size=self._limits.max_bundle,
+                destination=folder / "contents",
+            )
+            delivery = _delivery(unwrapped, worker, message, opened)
+            self._evidence.keep(blob, message.x)
+            for screenshot in opened.manifest.screenshots:
+                self._evidence.keep(opened.folder / screenshot.file, screenshot.sha256)
+            stored, _new = self._store.store(delivery)
+        return stored
+
+    def _addresses(self, message: FileMessage) -> list[str]:
+        """Return where the blob may be fetched. Raises: BadRecordError when nothing there may be."""
+        if message.encryption_algorithm != ZIP_AES256 or message.file_type != "application/zip":
+            raise BadRecordError("the file message announces no powdo-bundle")
+        if message.size > self._limits.max_bundle:
+            raise BadRecordError(
+                f"the bundle has {message.size} bytes, more than the {self._limits.max_bundle} allowed"
+            )
+        urls = [url for url in (message.url, *message.fallbacks) if self._may_ask(url)]
+        if not urls:
+            raise BadRecordError("the bundle lies on no host of [dvm] blossom_hosts")
+        return urls
+
+    def _may_ask(self, url: str) -> bool:
+        try:
+            return host_allowed(check_address(url), self._limits.hosts)
+        except BadRecordError:
+            return False
+
+    def _fetch(self, urls: Sequence[str], message: FileMessage, blob: Path, received_at: int) -> None:
+        from powdo.adapters.blossom import download
+
+        try:
+            download(
+                urls,
+                sha256=message.x,
+                size=message.size,
+                allowed_origins=self._limits.hosts,
+                destination=blob,
+                timeout=self._limits.timeout,
+                key=self._key,
+            )
+        except (RetryLaterError, RefusedError) as error:
+            if time.time() - received_at < GIVE_UP:
+                raise
+            days = GIVE_UP // 86_400
+            raise BadRecordError(f"the bundle was not to be had in {days} days: {error.message}") from None
+
+
+# --- from an opened bundle to what is stored -------------------------------------------------------
+
+
+def _delivery(unwrapped: Unwrapped, worker: Worker, message: FileMessage, opened: Opened) -> Delivery:
+    event = opened.proof["event"]
+    if event is not None:
+        _check_signature(event, opened.link.content, unwrapped.rumor.pubkey)
+    return Delivery(
+        worker=worker.id,
+        wrap=unwrapped.wrap.id,
+        rumor=unwrapped.rumor.id,
+        pubkey=unwrapped.rumor.pubkey,
+        sha256=message.x,
+        ox=message.ox,
+        size=message.size,
+        manifest=opened.manifest,
+        manifest_text=opened.manifest_bytes.decode(),
+        link=opened.link,
+        link_event=None if event is None else _json(event),
+        wrap_event=_json(unwrapped.wrap.to_json()),
+        seal_event=_json(unwrapped.seal.to_json()),
+        rumor_event=_json(unwrapped.rumor.to_json()),
+        bucket_events={
+            item.file: _read_events(opened.folder / item.file, item) for item in opened.manifest.buckets
+        },
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _check_signature(value: object, content: str, author: str) -> None:
+    """Return nothing if *value* is the kind 78 event in which *author* signs *content*."""
+    try:
+        event = Event.from_json(value)
+        event.verify()
+    except PowdoError as error:
+        raise PeerProtocolError(f"the signature of the link: {error.message}") from None
+    if event.kind != LINK_KIND or event.content != content:
+        raise PeerProtocolError("the signature of the link is of something else")
+    if event.pubkey != author:
+        raise PeerProtocolError("the link is signed by another than the author")
+
+
+def _read_events(path: Path, item: BucketFile) -> list[StoredEvent]:
+    """Return the bucket events in *path*. Raises: BadRecordError when one is malformed or out of place."""
+    events: list[StoredEvent] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                event = parse_bucket_event(decode_line(line))
+                if not item.begin - _SLACK <= event.begin <= event.end <= item.end + _SLACK:
+                    raise BadRecordError("outside the period of its bucket")
+                events.append(stored_event(event))
+            except BadRecordError as error:
+                raise BadRecordError(f"bucket event {number} in '{item.file}': {error.message}") from None
+    return events

@@ -30,7 +30,7 @@ from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal, client_addres
 
 _LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
 #: Paths that try to name a blob, or an owner, and fail: 400 rather than 404.
-_MALFORMED = re.compile(r"/list/.*|/?[^/]*[0-9A-Fa-f]{60}.*", re.ASCII | re.DOTALL)
+_MALFORMED = re.compile(r"/list/.*|/*[^/]*[0-9A-Fa-f]{60}.*", re.ASCII | re.DOTALL)
 _HASHES = re.compile(r"([0-9A-Fa-f]{8})[0-9A-Fa-f]{56}")
 _ABOUT = "A Blossom server of powdo: it keeps encrypted blobs for the keys on its list.\n"
 _SYNCING_THREADS = 8

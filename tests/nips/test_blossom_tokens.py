@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from blossom_server import ANA, BEN, token  # found by the line above
+
+from powdo.errors import BadRecordError, PeerProtocolError
+from powdo.nips.blossom import (
+    Descriptor,
+    blob_url,
+    check_address,
+    hash_in_url,
+    host_allowed,
+    make_token,
+    parse_descriptor,
+    read_answer,
+    read_token,
+)
+
+X, Y = "a" * 64, "b" * 64
+_DOMAINS = {"cdn.example", "127.0.0.1"}
+
+
+def _read(header: str, verb: str = "upload") -> Any:
+    return read_token(header, verb, domains=_DOMAINS, now=int(time.time()))
+
+
+def test_a_token_of_ours_is_taken_by_our_check() -> None:
+    """What make_token writes, read_token reads."""
+    now = int(time.time())
+    header = make_token(
+        ANA, "upload", server="https://CDN.example:8443/x", hashes=[X, Y], now=now, aux=bytes(32)
+    )
+    found = _read(header)
+    assert (found.pubkey, found.verb, found.hashes) == (ANA.pubkey, "upload", {X, Y})
+    assert now < found.expires <= now + 600
+
+
+@given(st.integers(0, 2**32), st.text(min_size=1, max_size=20), st.binary(min_size=32, max_size=32))
+def test_a_token_of_ours_reads_the_same_in_both_alphabets(now: int, host: str, aux: bytes) -> None:
+    """Standard base64 and base64url decoders see one string, without padding."""
+    from powdo.nips.blossom import encode_token
+    from powdo.nips.event import Unsigned, sign
+
+    event = sign(Unsigned(ANA.pubkey, now, 24242, (("server", host + ">?~\x7f"),), "??>>~~ü"), ANA, aux)
+    text = encode_token(event)
+    assert not set(text) & set("+/-_=")
+    assert base64.b64decode(text, validate=True) == base64.urlsafe_b64decode(text)
+    assert json.loads(base64.b64decode(text)) == event.to_json()
+
+
+@pytest.mark.parametrize("encode", ["url", "url-padded", "standard", "standard-unpadded"])
+def test_tokens_are_taken_in_every_base64(encode: str) -> None:
+    """Both alphabets, padded or not, are one to us."""
+    assert _read(token("upload", X, encode=encode)).hashes == {X}
+
+
+@pytest.mark.parametrize(
+    "header", [token("get", servers=()), token("get", servers=("x.example", "cdn.example"))]
+)
+def test_a_token_for_any_server_or_one_of_several_is_taken(header: str) -> None:
+    """Without server tags a token is for all servers; with several, one must be ours."""
+    assert _read(header, "get").hashes == frozenset()
+
+
+_NOW = int(time.time())
+_GOOD = [["t", "upload"], ["x", X], ["expiration", str(_NOW + 3600)]]
+_BAD = {
+    "no scheme": "eyJ9",
+    "another scheme": "Bearer " + token("upload", X)[6:],
+    "empty": "Nostr ",
+    "not base64": "Nostr %%%%",
+    "one symbol too many": "Nostr aaaaa",
+    "blank inside": "Nostr " + token("upload", X)[6:46] + " " + token("upload", X)[46:],
+    "too long": "Nostr " + "a" * 20000,
+    "null": "Nostr " + base64.b64encode(b"null").decode(),
+    "list": "Nostr " + base64.b64encode(b"[]").decode(),
+    "not JSON": "Nostr " + base64.b64encode(b"{").decode(),
+    "not an event": "Nostr " + base64.b64encode(b"{}").decode(),
+    "nested": "Nostr " + base64.b64encode(b"[" * 5000).decode(),
+    "wrong kind": token("upload", X, kind=1),
+    "wrong verb": token("get", X),
+    "two verbs": token(tags=[["t", "get"], *_GOOD]),
+    "no verb": token(tags=_GOOD[1:]),
+    "verb without value": token(tags=[["t"], *_GOOD[1:]]),
+    "from the future": token("upload", X, created=60),
+    "expired": token("upload", X, expires=_NOW - 1),
+    "expires now": token("upload", X, expires=_NOW - 0),
+    "no expiration": token(tags=_GOOD[:2]),
+    "two expirations": token(tags=[*_GOOD, ["expiration", str(_NOW + 3600)]]),
+    "expiration abc": token("upload", X, expires="abc"),
+    "expiration with a fraction": token("upload", X, expires=f"{_NOW + 300}.5"),
+    "expiration with a sign": token("upload", X, expires=f"+{_NOW + 300}"),
+    "expiration with a blank": token("upload", X, expires=f" {_NOW + 300}"),
+    "expiration in other digits": token(
+        "upload", X, expires="".join(chr(0x660 + int(d)) for d in str(_NOW + 3600))
+    ),
+    "expiration 1e12": token("upload", X, expires="1e12"),
+    "expiration far away": token("upload", X, expires=_NOW + 10 * 86400),
+    "another server": token("upload", X, servers=("other.example",)),
+    "server in capitals": token("upload", X, servers=("CDN.example",)),
+    "server as URL": token("upload", X, servers=("https://cdn.example",)),
+    "server without value": token(tags=[*_GOOD, ["server"]]),
+    "hash in capitals": token("upload", X.upper()),
+    "hash too short": token("upload", X[:-1]),
+    "x without value": token(tags=[*_GOOD, ["x"]]),
+    "changed content": token("upload", X, change={"content": "another"}),
+    "changed id": token("upload", X, change={"id": Y}),
+    "changed signature": token("upload", X, change={"sig": "0" * 128}),
+    "another's pubkey": token("upload", X, change={"pubkey": BEN.pubkey}),
+    "created_at a string": token("upload", X, change={"created_at": str(_NOW)}),
+    "created_at true": token("upload", X, change={"created_at": True}),
+}
+
+
+@pytest.mark.parametrize("name", _BAD)
+def test_a_bad_token_is_refused_with_an_ascii_reason(name: str) -> None:
+    """Each deviation of BUD-11 is refused; the reason can travel in a header."""
+    with pytest.raises(PeerProtocolError) as caught:
+        _read(_BAD[name])
+    assert caught.value.message.isascii()
+    assert caught.value.message.isprintable()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_token_are_refused(data: bytes) -> None:
+    """Junk in base64 is a refusal, never an error of ours."""
+    with pytest.raises(PeerProtocolError):
+        _read("Nostr " + base64.b64encode(data).decode())
+
+
+# --- descriptors and addresses ---
+
+
+def test_a_descriptor_is_written_and_read_back() -> None:
+    """The five fields of BUD-02 survive."""
+    blob = Descriptor(
+        url=blob_url("https://cdn.example/", X, "application/zip"), sha256=X, size=3, type="a/b", uploaded=9
+    )
+    assert blob.url == f"https://cdn.example/{X}.zip"
+    assert parse_descriptor(blob.to_json()) == blob
+    assert blob_url("https://cdn.example", X, "application/octet-stream").endswith(".bin")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": X.upper()},
+        {"sha256": None},
+        {"size": -1},
+        {"size": True},
+        {"size": "3"},
+        {"size": 1 << 53},
+        {"uploaded": 1.5},
+        {"type": None},
+        {"url": f"http://cdn.example/{X}.zip"},
+        {"url": f"https://cdn.example/{Y}.zip"},
+        {"url": f"https://u:p@cdn.example/{X}.zip"},
+        {"url": f"https://cdn.example/ {X}.zip"},
+        {"url": "https://[/"},
+    ],
+)
+def test_a_descriptor_with_a_wrong_field_is_refused(change: dict[str, Any]) -> None:
+    """The strict reading takes nothing for granted."""
+    good = Descriptor(url=f"https://cdn.example/{X}.zip", sha256=X, size=3).to_json()
+    with pytest.raises(BadRecordError):
+        parse_descriptor(good | change)
+    with pytest.raises(BadRecordError):
+        parse_descriptor([good])
+
+
+def test_an_answer_is_read_with_forgiveness_but_not_without_hash_and_size() -> None:
+    """Odd or absent url, type, uploaded and nip94 do no harm; hash and size must be there."""
+    body = json.dumps(
+        {"sha256": X.upper(), "size": 3, "url": 5, "uploaded": "x", "nip94": {"tags": []}}
+    ).encode()
+    assert read_answer(body) == Descriptor(url="", sha256=X, size=3)
+    for bad in (
+        b"",
+        b"[]",
+        b"{}",
+        b"<html>",
+        b'{"sha256":"00","size":3}',
+        b"\xff",
+        b'{"sha256":"%s"}' % X.encode(),
+    ):
+        with pytest.raises(PeerProtocolError):
+            read_answer(bad)
+
+
+def test_the_hash_in_a_url_is_the_last_one() -> None:
+    """BUD-03: the last run of 64 hex digits counts; a longer run is none."""
+    assert hash_in_url(f"https://cdn.example/{Y}/{X}.zip?a=b") == X
+    assert hash_in_url(f"https://cdn.example/{X}0") is None
+    assert hash_in_url("https://cdn.example/") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "expected"),
+    [
+        ("https://cdn.example/x", ["cdn.example"], True),
+        ("https://CDN.example/x", ["https://cdn.example"], True),
+        ("https://cdn.example:8443/x", ["cdn.example"], True),
+        ("https://cdn.example:8443/x", ["cdn.example:443"], False),
+        ("https://cdn.example/x", ["cdn.example:443"], True),
+        ("http://127.0.0.1:3000/x", ["http://127.0.0.1:3000"], True),
+        ("https://127.0.0.1:3000/x", ["http://127.0.0.1:3000"], False),
+        ("https://cdn.example.evil/x", ["cdn.example"], False),
+        ("https://evil/cdn.example", ["cdn.example"], False),
+        ("https://cdn.example@evil/x", ["cdn.example"], False),
+        ("https://cdn.example:nan/x", ["cdn.example"], False),
+        ("https://cdn.example/x", [], False),
+    ],
+)
+def test_only_listed_hosts_are_allowed(url: str, allowed: list[str], expected: bool) -> None:
+    """A host is allowed as a whole, with its port and scheme where the list has them."""
+    assert host_allowed(url, allowed) is expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://cdn.example", "ftp://cdn.example", "//cdn.example", "https://", "https://a:0", "https://a\\b"],
+)
+def test_addresses_off_this_machine_must_be_https(url: str) -> None:
+    """Plain http is for loopback only."""
+    assert check_address("http://127.0.0.1:1/x") == "http://127.0.0.1:1/x"
+    assert check_address("http://[::1]:1")
+    with pytest.raises(BadRecordError):
+        check_address(url)

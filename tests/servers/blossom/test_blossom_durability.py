@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from blossom_server import Blossom, running, sha
+
+from powdo.errors import BusyError, CannotCreateError
+from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
+from powdo.servers.blossom.storage import Folder
+
+
+@contextmanager
+def _process(data: Path, *prefix: str) -> Iterator[tuple[Blossom, subprocess.Popen[bytes]]]:
+    command = [*prefix, sys.executable, "-m", "powdo", "blossom", "serve"]
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", "--data", str(data), "--open"],
+        stdout=subprocess.PIPE,
+        env=os.environ
+        | {"POWDO_CONFIG": os.devnull, "POWDO_STATE_DIR": str(data), "POWDO_DATA_DIR": str(data)},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            record = json.loads(process.stdout.readline())
+            assert (record["type"], record["v"]) == ("listening", 1)
+            yield Blossom(record["url"], data), process
+        finally:
+            process.kill()
+
+
+def test_what_was_answered_with_201_survives_a_kill(tmp_path: Path) -> None:
+    """Killed while uploads run, the server has each blob it said 201 to, whole, after a restart."""
+    kept: list[bytes] = []
+
+    def send(server: Blossom) -> None:
+        while True:
+            data = os.urandom(200_000)
+            try:
+                reply = server.put(data)
+            except OSError:
+                return
+            assert reply.status == 201
+            kept.append(data)
+
+    with _process(tmp_path) as (server, process):
+        threads = [threading.Thread(target=send, args=[server]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(kept) < 20:
+            threads[0].join(0.01)
+        process.kill()
+        for thread in threads:
+            thread.join()
+    (tmp_path / "incoming" / "left").write_bytes(b"cut off")
+    with _process(tmp_path) as (server, process):
+        assert list((tmp_path / "incoming").iterdir()) == []
+        for data in kept:
+            assert server.ask("GET", f"/{sha(data)}").body == data
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_201_is_said_after_all_is_on_disk(tmp_path: Path) -> None:
+    """Sync the file, rename, sync its directory, commit the row, then answer: in this order."""
+    trace = tmp_path / "trace"
+    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,sendto,sendmsg,write,writev"
+    with _process(tmp_path / "data", "strace", "-f", "-y", "-s", "40", "-e", calls, "-o", str(trace)) as (
+        server,
+        _,
+    ):
+        data = os.urandom(5000)
+        assert server.put(data).status == 201
+    lines = trace.read_text().splitlines()
+    steps = [
+        r"f(data)?sync\(\d+<[^>]*/incoming/[^>]*>",
+        rf"rename\w*\(.*/incoming/.*{sha(data)}",
+        rf"fsync\(\d+<[^>]*/blobs/{sha(data)[:2]}/{sha(data)[2:4]}>",
+        r"f(data)?sync\(\d+<[^>]*blossom\.sqlite-wal>",
+        r"HTTP/1\.1 201 Created",
+    ]
+    at = -1
+    for step in steps:
+        found = [number for number, line in enumerate(lines) if number > at and re.search(step, line)]
+        assert found, step
+        at = found[0]
+    assert not any("201 Created" in line for line in lines[:at])
+
+
+def test_two_servers_never_share_a_folder(tmp_path: Path) -> None:
+    """The second one ends with 75 instead of sweeping away what the first receives."""
+    with running(tmp_path, open=True), pytest.raises(BusyError), running(tmp_path):
+        pass
+
+
+def test_a_port_in_use_or_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    """Both are 73, with what the system said."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotCreateError, match="cannot create"), running(tmp_path / "file" / "x"):
+        pass
+    with running(tmp_path / "a") as server:
+        taken = {"host": "127.0.0.1", "port": server.address[1]}
+        with pytest.raises(CannotCreateError, match="in use"), running(tmp_path / "b", **taken):
+            pass
+
+
+def test_a_row_whose_file_is_gone_is_mended_by_an_upload(tmp_path: Path) -> None:
+    """Bytes lost from the disk are 404, and an upload of them brings them back."""
+    data = os.urandom(1000)
+    with running(tmp_path, open=True) as server:
+        server.put(data)
+        Folder(tmp_path).remove(sha(data))
+        assert server.ask("GET", f"/{sha(data)}").status == 404
+        assert server.put(data).status == 200
+        assert server.ask("GET", f"/{sha(data)}").body == data
+
+
+def test_the_folder_keeps_committed_blobs_only(tmp_path: Path) -> None:
+    """What is discarded or cut off never gets a name; files are private."""
+    folder = Folder(tmp_path)
+    data = os.urandom(3000)
+    kept, lost, cut = folder.receive(), folder.receive(), folder.receive()
+    for incoming in (kept, lost, cut):
+        incoming.write(data[:1000])
+        incoming.write(data[1000:])
+    kept.commit(sha(data))
+    kept.discard()
+    lost.discard()
+    assert folder.size(sha(data)) == 3000
+    file = folder.open(sha(data))
+    assert file is not None
+    with file:
+        assert file.read() == data
+        assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "incoming").iterdir())) == 1
+    assert Folder(tmp_path).size(sha(b"")) is None
+    assert list((tmp_path / "incoming").iterdir()) == []
+    folder.remove(sha(data))
+    folder.remove(sha(data))
+    assert folder.open(sha(data)) is None
+    cut.discard()
+
+
+def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None:
+    """Each change gets its own answer, an error of one group reaches its callers, and the file reopens."""
+    path = tmp_path / "m.sqlite"
+    owner, other = "0" * 64, "1" * 64
+    blobs = [Blob(sha(bytes([number])), number + 1, "a/b", 1000 + number) for number in range(100)]
+
+    async def fill() -> None:
+        metadata = Metadata(path)
+        answers = await asyncio.gather(*(metadata.add(blob, owner) for blob in blobs * 2))
+        assert answers.count(None) == 100
+        assert await metadata.add(blobs[0], other) == blobs[0]
+        drops = [
+            await metadata.drop(blobs[0].sha256, who, token=sha(who.encode()), expires=9, now=1)
+            for who in (owner, owner, other, other)
+        ]
+        assert drops == [Dropped.SHARED, Dropped.FOREIGN, Dropped.GONE, Dropped.MISSING]
+        with pytest.raises(OverflowError):
+            await metadata.add(Blob("f" * 64, 1 << 70, "a/b", 1), owner)
+        await metadata.close()
+
+    async def check() -> None:
+        metadata = Metadata(path)
+        assert metadata.get(blobs[0].sha256) is None
+        assert metadata.get(blobs[1].sha256) == blobs[1]
+        listed = metadata.owned(owner, after=None, limit=1000)
+        assert listed == sorted(blobs[1:], key=lambda blob: -blob.uploaded)
+        await metadata.close()
+
+    asyncio.run(fill())
+    asyncio.run(check())

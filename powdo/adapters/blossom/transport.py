@@ -218,11 +218,12 @@ def _failure(url: str, error: Exception) -> PowdoError:
 
 
 def _why(error: Exception) -> str:
-    for cause in _causes(error):
-        if isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
-            return "timed out"
+    causes = list(_causes(error))
+    for cause in causes:  # first, since urllib3 counts a refused connection among its timeouts
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
+    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
+        return "timed out"
     return "the connection broke off"
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "upload": "Put bundles on the Blossom servers.",
     "wrap": "Seal and gift-wrap uploaded bundles for their recipients.",
     "publish": "Send signed events to the relays.",
+    "outbox": "Show what waits on the worker's side, and drop captures from it.",
     "listen": "Write the gift wraps addressed to me, each once.",
     "unwrap": "Open gift wraps and write their rumors.",
     "ingest": "Fetch, check and store what gift wraps announce.",

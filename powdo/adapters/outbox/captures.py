@@ -141,6 +141,27 @@ class Captures(Store):
             )
         ]
 
+    def entries(self) -> list[Entry]:
+        """Return every row, by device and sequence."""
+        return [_entry(row) for row in self._query("SELECT * FROM capture ORDER BY device, sequence")]
+
+    def drop(self, capture_id: str) -> None:
+        """Destroy a capture that is not bundled yet; its place in the chain stays, as withheld.
+
+        Hold the lock `bundle`. Raises: BadRecordError.
+        """
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE capture SET state = 'withheld', error = NULL, retry_at = 0 "
+                "WHERE id = ? AND state = 'captured' AND link IS NULL",
+                (capture_id,),
+            ).rowcount
+        if changed != 1:
+            entry = self.get(capture_id)
+            why = "is not in the outbox" if entry is None else f"is '{entry.state}' and linked already"
+            raise BadRecordError(f"capture '{capture_id}' {why}")
+        shutil.rmtree(self.capture_path(capture_id), ignore_errors=True)
+
     def defer(self, capture_id: str, error: str, *, now: int) -> None:
         """Remember that a step of *capture_id* failed for now; the delay to the next try doubles."""
         with self._transaction() as db:

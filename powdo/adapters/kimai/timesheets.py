@@ -5,7 +5,8 @@ Rules:
 - windows of a listing are wall time in the token owner's zone, on an entry's begin, both ends included;
 - filters that Kimai ignores without a word are applied here again;
 - after an answer to a POST was lost, Kimai is asked for the marker, and nothing is posted twice in one run;
-- only fields that are needed are sent: `user` for another's time, `billable` where a rule says so.
+- only fields that are needed are sent: `user` for another's time, `billable` where a rule says so; a change
+  never names the project, which may have ended since.
 """
 
 from __future__ import annotations
@@ -104,8 +105,6 @@ class Timesheets:
         body: dict[str, Any] = {
             "begin": begin,
             "end": end,
-            "project": want.project,
-            "activity": want.activity,
             "description": mark(want.description, marker),
             "tags": ",".join(tags),
         }
@@ -115,7 +114,7 @@ class Timesheets:
 
     def create(self, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed:
         """Return the timesheet made of *want*. Raises: RetryLaterError when that cannot be known."""
-        body = self._body(want, marker, tags)
+        body = {"project": want.project, "activity": want.activity, **self._body(want, marker, tags)}
         if want.user != self._client.account.id:
             body["user"] = want.user
         try:

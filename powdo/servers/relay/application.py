@@ -106,7 +106,7 @@ class Relay:
 
     async def _bind(self, runner: web.AppRunner) -> str:
         host, port = self._config.host, self._config.port
-        site = web.TCPSite(runner, host, port, shutdown_timeout=5.0, backlog=1024)
+        site = web.TCPSite(runner, host, port, backlog=1024)
         try:
             await site.start()
         except OSError as error:

@@ -1,0 +1,89 @@
+"""Who may write what, as a table."""
+
+from __future__ import annotations
+
+import pytest
+from relay_helpers import new_key, signed
+
+from powdo.nips.event import Event, Tags, Unsigned
+from powdo.servers.relay.policy import Policy, decide, recipient_of
+
+NOW = 1_800_000_000
+MEMBER, STRANGER = new_key(), new_key()
+BITS = 4
+
+
+def event(author: str = "stranger", kind: int = 1, tags: Tags = (), at: int = NOW) -> Event:
+    """Return a signed event by a member or a stranger."""
+    key = MEMBER if author == "member" else STRANGER
+    return signed(key, kind, tags, created_at=at)
+
+
+def mined(tags: Tags, bits: int, target: int) -> Event:
+    """Return a stand-in for an event whose id has *bits* zero bits; nobody checks its signature here."""
+    nonce = 0
+    while True:
+        full = (*tags, ("nonce", str(nonce), str(target)))
+        draft = Unsigned(STRANGER.pubkey, NOW, 1059, full, "")
+        if int(draft.id, 16) >> (256 - bits) == 0:
+            return Event(draft.id, draft.pubkey, NOW, 1059, full, "", "0" * 128)
+        nonce += 1
+
+
+TO_MEMBER: Tags = (("p", MEMBER.pubkey),)
+TO_STRANGER: Tags = (("p", STRANGER.pubkey),)
+NOBODY: tuple[str, ...] = ()
+AS_MEMBER, AS_STRANGER = (MEMBER.pubkey,), (STRANGER.pubkey,)
+HAS_POW = mined(TO_MEMBER, BITS, BITS)
+
+
+@pytest.mark.parametrize(
+    ("written", "authenticated", "open_", "min_pow", "answer"),
+    [
+        (event("member"), NOBODY, False, 0, ""),
+        (event(), NOBODY, False, 0, "auth-required"),
+        (event(), AS_STRANGER, False, 0, "restricted"),
+        (event(), AS_MEMBER, False, 0, ""),
+        (event(), (*AS_STRANGER, *AS_MEMBER), False, 0, ""),
+        (event(), NOBODY, True, 0, ""),
+        (event(kind=1059, tags=TO_MEMBER), NOBODY, False, 0, "auth-required"),
+        (event(kind=1059, tags=TO_STRANGER), AS_MEMBER, False, 0, ""),
+        (event(kind=1059, tags=TO_MEMBER), NOBODY, False, BITS, "auth-required"),
+        (event(kind=1059, tags=TO_MEMBER), AS_STRANGER, False, 200, "pow"),
+        (HAS_POW, NOBODY, False, BITS, ""),
+        (HAS_POW, NOBODY, False, 0, "auth-required"),
+        (HAS_POW, NOBODY, False, 200, "pow"),
+        (mined(TO_MEMBER, BITS, 1), NOBODY, False, BITS, "pow"),
+        (mined(TO_STRANGER, BITS, BITS), NOBODY, False, BITS, "auth-required"),
+        (mined(TO_STRANGER, BITS, BITS), AS_STRANGER, False, BITS, "restricted"),
+        (event("member", tags=(("-",),)), NOBODY, False, 0, "auth-required"),
+        (event("member", tags=(("-",),)), AS_STRANGER, False, 0, "restricted"),
+        (event("member", tags=(("-",),)), AS_MEMBER, False, 0, ""),
+        (event("stranger", tags=(("-",),)), NOBODY, True, 0, "auth-required"),
+        (event("member", kind=22242), NOBODY, True, 0, "invalid"),
+        (event("member", kind=1059), AS_MEMBER, True, 0, "invalid"),
+        (event("member", kind=21059, tags=(*TO_MEMBER, *TO_STRANGER)), AS_MEMBER, True, 0, "invalid"),
+        (event("member", kind=1059, tags=(("p", "npub1"),)), AS_MEMBER, True, 0, "invalid"),
+        (event("member", at=NOW + 900), NOBODY, False, 0, ""),
+        (event("member", at=NOW + 901), NOBODY, False, 0, "invalid"),
+        (event("member", at=NOW - 3 * 86400), NOBODY, False, 0, ""),
+        (event("member", at=NOW - 4 * 365 * 86400), NOBODY, False, 0, "invalid"),
+        (event("member", tags=(("expiration", str(NOW)),)), NOBODY, False, 0, "invalid"),
+        (event("member", tags=(("expiration", str(NOW + 1)),)), NOBODY, False, 0, ""),
+        (event("member", tags=(("t", "x"),) * 2501), NOBODY, False, 0, "invalid"),
+    ],
+)
+def test_the_table_of_decisions(
+    written: Event, authenticated: tuple[str, ...], open_: bool, min_pow: int, answer: str
+) -> None:
+    """Each line of the write policy gives the prefix it should, or none when the event may come in."""
+    policy = Policy(allowed={MEMBER.pubkey}, open=open_, min_pow=min_pow)
+    verdict = decide(written, policy, authenticated=authenticated, now=NOW)
+    assert verdict.accepted == (answer == "")
+    assert verdict.message.partition(":")[0] == answer
+
+
+def test_only_gift_wraps_have_a_recipient() -> None:
+    """The p tag of another kind is no recipient."""
+    assert recipient_of(event(kind=1059, tags=TO_MEMBER)) == MEMBER.pubkey
+    assert recipient_of(event(kind=1, tags=TO_MEMBER)) is None

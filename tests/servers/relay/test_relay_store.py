@@ -1,0 +1,196 @@
+"""The store: SQL against the plain matcher, and what survives a killed process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from relay_helpers import client, new_key, signed
+
+from powdo.nips.event import Event
+from powdo.nips.filters import Filter
+from powdo.servers.relay.policy import WRAPS, recipient_of
+from powdo.servers.relay.query import is_ephemeral, select
+from powdo.servers.relay.writing import SCHEMA, Write, store_event
+
+KEYS = [new_key() for _ in range(3)]
+NAMES = tuple(key.pubkey for key in KEYS)
+LETTERS = ("p", "t", "e")
+VALUES = {"p": NAMES, "t": ("a", "b", "ä'"), "e": ("1" * 64, "2" * 64)}
+BASE = 1_700_000_000
+
+tags = st.lists(
+    st.sampled_from(LETTERS).flatmap(
+        lambda letter: st.tuples(st.just(letter), st.sampled_from(VALUES[letter]))
+    ),
+    max_size=4,
+)
+events = st.builds(
+    lambda key, kind, tags, at, text: signed(
+        KEYS[key], kind, tuple(tags) if kind not in WRAPS else (("p", NAMES[key]),), text, created_at=at
+    ),
+    st.integers(0, 2),
+    st.sampled_from((1, 4, 1059, 7)),
+    tags,
+    st.integers(BASE, BASE + 5),
+    st.text(max_size=3),
+)
+filters = st.builds(
+    Filter,
+    authors=st.none() | st.lists(st.sampled_from(NAMES), max_size=2).map(tuple),
+    kinds=st.none() | st.lists(st.sampled_from((1, 7, 1059, 21059)), max_size=3).map(tuple),
+    tags=st.dictionaries(st.sampled_from(LETTERS), st.just(()), max_size=2).flatmap(
+        lambda names: st.fixed_dictionaries(
+            {name: st.lists(st.sampled_from(VALUES[name]), max_size=2).map(tuple) for name in names}
+        )
+    ),
+    since=st.none() | st.integers(BASE, BASE + 5),
+    until=st.none() | st.integers(BASE, BASE + 5),
+    limit=st.none() | st.integers(0, 4),
+)
+
+
+def expected(stored: list[Event], asked: Filter, readers: tuple[str, ...]) -> list[str]:
+    """Return what a reader should be shown, by the plain matcher."""
+    visible = [
+        event
+        for event in stored
+        if asked.matches(event)
+        and not is_ephemeral(event.kind)
+        and (event.kind not in WRAPS or recipient_of(event) in readers)
+    ]
+    visible.sort(key=lambda event: (-event.created_at, event.id))
+    return [event.id for event in visible][: 100 if asked.limit is None else asked.limit]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(events, max_size=12),
+    st.lists(st.tuples(filters, st.sets(st.sampled_from(NAMES), max_size=2)), min_size=1, max_size=6),
+)
+def test_sql_finds_what_the_matcher_finds(
+    written: list[Event], questions: list[tuple[Filter, set[str]]]
+) -> None:
+    """For any filter and reader the database shows exactly what the matcher and the privacy rule show."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(SCHEMA)
+    stored = {event.id: event for event in written}
+    for event in stored.values():
+        assert store_event(db, Write(event, b"{}", None)).accepted
+    for asked, readers in questions:
+        limit = 100 if asked.limit is None else asked.limit
+        query = select("event.id", asked, readers=tuple(readers), now=BASE, limit=limit)
+        found = [] if query is None else [row[0].hex() for row in db.execute(*query)]
+        assert found == expected(list(stored.values()), asked, tuple(readers))
+    db.close()
+
+
+def test_the_newest_wraps_of_a_recipient_are_read_in_index_order() -> None:
+    """The query a listener asks again and again neither scans nor sorts the recipient's wraps."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(SCHEMA)
+    asked = Filter(kinds=(1059, 21059), tags={"p": (NAMES[0],)}, since=5, until=10)
+    query = select("event.id", asked, readers=NAMES[:1], now=1, limit=10)
+    assert query is not None
+    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
+    assert "created_at>?" in plan[0]
+    assert not [line for line in plan if line == "USE TEMP B-TREE FOR ORDER BY"]
+    db.close()
+
+
+def start_relay(data: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Return a relay process and its address."""
+    environment = {**os.environ, "POWDO_CONFIG": os.devnull, "POWDO_STATE_DIR": str(data / "state")}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "powdo",
+            "relay",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            str(data),
+            *arguments,
+        ],
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdout is not None
+    record: dict[str, Any] = json.loads(process.stdout.readline())
+    assert record["type"] == "listening"
+    assert record["v"] == 1
+    return process, record["url"]
+
+
+def test_what_was_oked_survives_kill(tmp_path: Path) -> None:
+    """A relay killed in the middle of a stream of writes has every event it said OK to."""
+    process, url = start_relay(tmp_path, "--open")
+
+    async def write() -> set[str]:
+        oked: set[str] = set()
+        async with client(url) as writer:
+            for number in range(300):
+                await writer.say("EVENT", signed(KEYS[0], content=str(number)).to_json())
+            while len(oked) < 100:
+                message = await writer.hear()
+                assert message[2] is True
+                oked.add(message[1])
+            process.kill()
+            try:
+                while True:
+                    oked.add((await writer.hear())[1])
+            except Exception:  # the connection ends somewhere
+                return oked
+
+    async def read(address: str) -> list[str]:
+        async with client(address) as reader:
+            return await reader.ids({"authors": [NAMES[0]]})
+
+    try:
+        oked = asyncio.run(write())
+    finally:
+        process.kill()
+        process.communicate()
+    process, url = start_relay(tmp_path, "--open")
+    try:
+        found = set(asyncio.run(read(url)))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert oked <= found
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_changed_allowlist_file_counts_at_once(tmp_path: Path) -> None:
+    """The running relay lets in who is added to allowlist.json, and --allow adds to it."""
+    from powdo.nips.bech32 import encode_npub
+
+    process, url = start_relay(tmp_path, "--allow", encode_npub(NAMES[0]))
+
+    async def scenario() -> None:
+        async with client(url) as writer:
+            assert (await writer.publish(signed(KEYS[0])))[0]
+            assert not (await writer.publish(signed(KEYS[1])))[0]
+            (tmp_path / "allowlist.json").write_text(json.dumps({"pubkeys": [NAMES[1]]}))
+            deadline = time.monotonic() + 5
+            while not (await writer.publish(signed(KEYS[1])))[0]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)

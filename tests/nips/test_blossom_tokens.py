@@ -2,18 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from blossom_server import ANA, BEN, token  # found by the line above
 
 from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips.blossom import (
@@ -27,6 +21,7 @@ from powdo.nips.blossom import (
     read_answer,
     read_token,
 )
+from tests.blossom_server import ANA, BEN, token
 
 X, Y = "a" * 64, "b" * 64
 _DOMAINS = {"cdn.example", "127.0.0.1"}

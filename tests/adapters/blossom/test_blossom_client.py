@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from blossom_server import ANA, BEN, running, sha
 
 from powdo.adapters.blossom import BlossomClient, check_file, download
 from powdo.errors import (
@@ -25,6 +24,7 @@ from powdo.errors import (
     RefusedError,
     RetryLaterError,
 )
+from tests.blossom_server import ANA, BEN, running, sha
 
 _DATA = os.urandom(300_000)
 _H = sha(_DATA)

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from blossom_server import ANA, BEN, Blossom, running  # found by the line above
+from tests.blossom_server import ANA, BEN, Blossom, running
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
+
+from tests.blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
 
 _DATA = os.urandom(200)
 _H = sha(_DATA)

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from blossom_server import Blossom, running, sha
 
 from powdo.errors import BusyError, CannotCreateError
 from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
 from powdo.servers.blossom.storage import Folder
+from tests.blossom_server import Blossom, running, sha
 
 
 @contextmanager

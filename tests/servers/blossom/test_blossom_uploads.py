@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
 
 from powdo.nips.curve import SecretKey
+from tests.blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
 
 _STRANGER = SecretKey(bytes([9]) * 32)
 

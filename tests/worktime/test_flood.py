@@ -1,0 +1,129 @@
+"""`powdo.worktime.flood`: the rules of aw-core 0.5.18, one by one, and fragments of events."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from powdo.errors import BadRecordError
+from powdo.worktime.activity import Bucket, active
+from powdo.worktime.flood import BucketEvent, flood, parse_bucket_event
+from powdo.worktime.intervals import SECOND
+
+Spans = list[tuple[float, float, str]]
+
+
+def _events(spans: Spans) -> list[BucketEvent]:
+    return [BucketEvent(round(a * SECOND), round(b * SECOND), {"app": name}) for a, b, name in spans]
+
+
+def _spans(events: list[BucketEvent]) -> Spans:
+    return [(event.begin / SECOND, event.end / SECOND, str(event.data["app"])) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ([(0, 10, "a"), (14, 20, "b")], [(0, 12, "a"), (12, 20, "b")]),
+        ([(0, 10, "a"), (16, 20, "b")], [(0, 10, "a"), (16, 20, "b")]),
+        ([(0, 10, "a"), (14, 20, "a")], [(0, 20, "a")]),
+        ([(0, 10, "a"), (5, 20, "a")], [(0, 20, "a")]),
+        ([(0, 10, "a"), (5, 20, "b")], [(0, 5, "a"), (5, 20, "b")]),
+        ([(0, 10, "a"), (2, 3, "b")], [(0, 2, "a"), (2, 3, "b")]),
+        ([(0, 10.08, "a"), (10, 20, "b")], [(0, 10.04, "a"), (10.04, 20, "b")]),
+        ([(0, 10, "a"), (12, 12, "b"), (30, 31, "c")], [(0, 11, "a"), (11, 12, "b"), (30, 31, "c")]),
+        ([(0, 0, "a")], []),
+    ],
+)
+def test_gaps_and_overlaps(given_: Spans, expected: Spans) -> None:
+    """Short gaps meet in the middle or join, of two that overlap the later wins, empty ones vanish."""
+    assert _spans(flood(_events(given_))) == expected
+
+
+def test_events_that_touch_within_a_second_stay_apart() -> None:
+    """Two events of equal data with another over their border are the watcher's, not cut by a capture."""
+    spans: Spans = [(0, 10.5, "a"), (8, 12, "b"), (10.5, 20, "a")]
+    assert _spans(flood(_events(spans))) == [(0, 8, "a"), (8, 10.5, "b"), (10.5, 20, "a")]
+
+
+_names = st.sampled_from("abc")
+_milliseconds = st.integers(0, 120_000)
+
+
+@st.composite
+def _streams(draw: st.DrawFn) -> list[BucketEvent]:
+    """Return events as watchers leave them: apart, touching, overlapping, empty."""
+    parts = draw(st.lists(st.tuples(_milliseconds, st.integers(0, 30_000), _names), max_size=15))
+    return [BucketEvent(a * 1000, (a + length) * 1000, {"app": name}) for a, length, name in parts]
+
+
+def _cut(events: list[BucketEvent], cursors: list[int]) -> list[BucketEvent]:
+    """Return *events* as captures deliver them whose cursors stand at whole seconds."""
+    result: list[BucketEvent] = []
+    edges = [-1, *sorted(set(cursors)), 10**6]
+    for low, high in pairwise(edges):
+        for event in events:
+            begin, end = max(event.begin, low * SECOND), min(event.end, high * SECOND)
+            if begin < end or (event.begin == event.end and low * SECOND <= event.begin < high * SECOND):
+                result.append(BucketEvent(begin, max(begin, end), event.data))
+    return result
+
+
+@settings(max_examples=300, deadline=None)
+@given(_streams(), st.lists(st.integers(0, 150), max_size=6))
+def test_any_slicing_gives_the_same(events: list[BucketEvent], cursors: list[int]) -> None:
+    """However captures cut the events, at whole seconds, flooding gives the same as with the whole."""
+    assert flood(_cut(events, cursors)) == flood(events)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_streams(), _streams(), st.lists(st.integers(0, 150), max_size=6))
+def test_any_slicing_gives_the_same_active_time(
+    windows: list[BucketEvent], away: list[BucketEvent], cursors: list[int]
+) -> None:
+    """The active slices are the same, cut or whole."""
+    states = {"a": "not-afk", "b": "afk", "c": "not-afk"}
+    presence = [BucketEvent(e.begin, e.end, {"status": states[str(e.data["app"])]}) for e in away]
+
+    def slices(cut: bool) -> Any:
+        parts = [_cut(item, cursors) if cut else item for item in (windows, presence)]
+        return active(
+            [
+                Bucket("aw-watcher-window_h", "currentwindow", "t", "h", tuple(parts[0])),
+                Bucket("aw-watcher-afk_h", "afkstatus", "t", "h", tuple(parts[1])),
+            ]
+        )
+
+    assert slices(True) == slices(False)
+
+
+@given(_streams())
+def test_nothing_is_counted_twice(events: list[BucketEvent]) -> None:
+    """What comes out is sorted, without overlap, and never longer than the hull of what went in."""
+    result = flood(events)
+    assert all(item.begin < item.end for item in result)
+    assert all(one.end <= other.begin for one, other in pairwise(result))
+
+
+def test_parses_activitywatch_json() -> None:
+    """A bucket event is read to the microsecond; nonsense is refused."""
+    event = parse_bucket_event(
+        {"timestamp": "2026-11-20T11:06:30.587000+00:00", "duration": 22.347, "data": {}}
+    )
+    assert event.end - event.begin == 22_347_000
+    assert event.begin % SECOND == 587_000
+    good = {"timestamp": "2026-11-20T11:06:30Z", "duration": 1, "data": {}}
+    for bad in (
+        {"timestamp": 5},
+        {"timestamp": "yesterday"},
+        {"duration": -1},
+        {"duration": True},
+        {"duration": 1e12},
+        {"data": []},
+    ):
+        with pytest.raises(BadRecordError):
+            parse_bucket_event({**good, **bad})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from powdo.adapters.blossom.transport import Answer, Transport, refusal
+from powdo.adapters.blossom.transport import Answer, Transport, nonsense, refusal
 from powdo.errors import BadRecordError, InputMissingError, PeerProtocolError, PowdoError
 from powdo.nips.blossom import (
     OCTETS,
@@ -128,7 +128,11 @@ class BlossomClient:
             answer = self._put(path, sha256, size, media_type, progress)
         if answer.status not in (200, 201):
             raise self._refusal("/upload", answer)
-        return self._checked(read_answer(answer.body), sha256, size)
+        try:
+            said = read_answer(answer.body)
+        except PeerProtocolError as error:
+            raise nonsense(self.server, f"answers an upload with nonsense: {error.message}") from None
+        return self._checked(said, sha256, size)
 
     def has(self, sha256: str, size: int) -> bool:
         """Return whether the server says that it has the blob, and says its right size too."""
@@ -226,4 +230,4 @@ class BlossomClient:
             value: Any = decode_json(answer.body)
             return [parse_descriptor(item) for item in value if isinstance(value, list)]
         except (BadRecordError, TypeError) as error:
-            raise PeerProtocolError(f"'{self.server}' answers with no list of blobs: {error}") from None
+            raise nonsense(self.server, f"answers with no list of blobs: {error}") from None

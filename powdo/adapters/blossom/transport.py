@@ -120,7 +120,7 @@ class Transport:
     ) -> Iterator[requests.Response]:
         """Yield the answer with its body unread; *size* bytes in all may travel.
 
-        Raises: RetryLaterError, PeerProtocolError, also for what goes wrong while the body is read.
+        Raises: RetryLaterError, also for what goes wrong while the body is read.
         """
         # a proxy set in the environment is not for this machine
         self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
@@ -171,14 +171,14 @@ class Transport:
         body: Iterable[bytes] | None = None,
         size: int = 0,
     ) -> Answer:
-        """Return a whole answer. Raises: RetryLaterError, PeerProtocolError."""
+        """Return a whole answer. Raises: RetryLaterError."""
         with self.exchange(method, url, headers=headers, token=token, body=body, size=size) as response:
             content = bytearray()
             for chunk in response.raw.stream(_BLOCK, decode_content=False):
                 content += chunk
                 if len(content) > MAX_ANSWER:
                     response.close()
-                    raise PeerProtocolError(f"'{_origin(url)}' answers with more than {MAX_ANSWER} bytes")
+                    raise nonsense(url, f"answers with more than {MAX_ANSWER} bytes")
             return Answer(response.status_code, response.headers, bytes(content))
 
 
@@ -195,9 +195,18 @@ def refusal(url: str, status: int, headers: Mapping[str, str]) -> PowdoError:
     if status in (404, 408, 425, 429) or status >= 500:
         later = headers.get("Retry-After", "").strip()[:40]
         return RetryLaterError(text, hint=f"it says to come back after '{later}'" if later else None)
-    if 400 <= status < 500 and status not in (409, 411, 416):
+    if status == 409:
+        return PeerProtocolError(text)
+    if 400 <= status < 500 and status != 416:
         return RefusedError(text)
-    return PeerProtocolError(text)
+    return nonsense(url, text.partition("' ")[2])
+
+
+def nonsense(url: str, what: str) -> RetryLaterError:
+    """Return the error for an answer no Blossom server gives: mostly somebody else answers, for a while."""
+    return RetryLaterError(
+        f"'{_origin(url)}' {what}", hint="something else than a Blossom server seems to answer there"
+    )
 
 
 def _origin(url: str) -> str:
@@ -206,14 +215,14 @@ def _origin(url: str) -> str:
 
 
 def _failure(url: str, error: Exception) -> PowdoError:
-    """Return what a failed exchange is for us: a peer who is away, or one who does not speak HTTP."""
+    """Return what a failed exchange is for us: a peer who is away, or something that is no server."""
     for cause in _causes(error):
         if isinstance(cause, http.client.HTTPException) and not isinstance(
             cause, http.client.RemoteDisconnected | http.client.IncompleteRead
         ):
-            return PeerProtocolError(f"'{_origin(url)}' does not answer in HTTP")
+            return nonsense(url, "does not answer in HTTP")
         if isinstance(cause, requests.exceptions.InvalidHeader | urllib3.exceptions.InvalidHeader):
-            return PeerProtocolError(f"'{_origin(url)}' answers with impossible headers")
+            return nonsense(url, "answers with impossible headers")
     return RetryLaterError(f"cannot reach '{_origin(url)}': {_why(error)}")
 
 

@@ -41,6 +41,10 @@ COMMANDS = {
 }
 
 
+#: Older versions of click write the help to stdout instead, and end with 0.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 class LazyGroup(click.Group):
     """A group that imports a sub-command only when it is named."""
 
@@ -99,13 +103,15 @@ def _run(arguments: list[str]) -> int:
             group.invoke(context)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _NO_ARGUMENTS as error:
         sys.stderr.write(error.format_message() + "\n")
         return UsageError.status
     except click.ClickException as error:
         console = Console(_command_path(error))
         console.error(_usage(error))
         return console.status
+    except click.Abort:
+        return _report(context, UsageError("not confirmed", hint="nothing was changed"))
     except PowdoError as error:
         return _report(context, error)
     except Exception as error:
@@ -163,6 +169,7 @@ def _complete() -> int | None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run powdo and end the process: by status, or by the signal that ended it."""
     signals.install()
+    stdio.guard_streams()
     try:
         status = _complete()
         if status is None:

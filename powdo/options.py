@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -146,7 +146,13 @@ def report_options(function: F) -> F:
     return click.option("--json", is_flag=True, help="Write JSON lines instead of a table.")(function)
 
 
-class Moment(click.ParamType[datetime]):
+if TYPE_CHECKING:
+    _DatetimeType = click.ParamType[datetime]
+else:
+    _DatetimeType = click.ParamType  # no generic class before click 8.4
+
+
+class Moment(_DatetimeType):
     """A point in time: RFC 3339, a date, or a word such as `monday`, `yesterday`, `2w`; local zone."""
 
     name = "time"

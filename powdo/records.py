@@ -1,7 +1,7 @@
 """The JSON Lines records that travel between commands, and how a line becomes one.
 
 Rules:
-- one minified JSON object a line, UTF-8, at most MAX_LINE bytes, ended by a newline;
+- a line is as `powdo.lines` says, whose functions are at hand here too;
 - our own records carry `type` and `v`; Nostr events and blob descriptors travel bare;
 - keys we do not know are kept in `extra` and written again;
 - times are RFC 3339 UTC with `Z`; bytes travel as path + sha256.
@@ -9,92 +9,45 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 
 from powdo.errors import BadRecordError
+from powdo.lines import (
+    MAX_LINE,
+    JsonObject,
+    decode_json,
+    decode_line,
+    encode_json,
+    encode_line,
+    format_time,
+    parse_time,
+)
 
-MAX_LINE = 1 << 20
+__all__ = [
+    "MAX_LINE",
+    "VERSION",
+    "Bundle",
+    "Capture",
+    "Ingested",
+    "JsonObject",
+    "Listening",
+    "Published",
+    "Record",
+    "Rejected",
+    "Timesheet",
+    "decode_json",
+    "decode_line",
+    "encode_json",
+    "encode_line",
+    "format_time",
+    "parse_time",
+]
+
 VERSION = 1
-
-JsonObject = dict[str, Any]
-
-
-# --- lines ---------------------------------------------------------------------------------------
-
-
-def _refuse_constant(name: str) -> object:
-    raise BadRecordError(f"'{name}' is not JSON")
-
-
-def decode_json(data: bytes) -> object:
-    """Return what *data* holds as strict JSON: UTF-8 only, no NaN or Infinity. Raises: BadRecordError."""
-    try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise BadRecordError(f"not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise BadRecordError("nested too deeply") from None
-    except ValueError as error:
-        raise BadRecordError(f"not JSON: {error}") from None
-
-
-def encode_json(value: object) -> str:
-    """Return *value* as minified JSON text. Raises: BadRecordError."""
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (ValueError, TypeError) as error:
-        raise BadRecordError(f"cannot be written as JSON: {error}") from None
-
-
-def decode_line(line: bytes) -> JsonObject:
-    """Return the object in one *line* (with or without its newline). Raises: BadRecordError."""
-    if len(line) > MAX_LINE:
-        raise BadRecordError(f"longer than {MAX_LINE} bytes")
-    value = decode_json(line)
-    if not isinstance(value, dict):
-        raise BadRecordError("not a JSON object")
-    return value
-
-
-def encode_line(value: Mapping[str, Any]) -> bytes:
-    """Return *value* as one minified UTF-8 line with its newline. Raises: BadRecordError."""
-    try:
-        line = encode_json(value).encode("utf-8") + b"\n"
-    except UnicodeEncodeError:
-        raise BadRecordError("a lone surrogate cannot be written") from None
-    if len(line) > MAX_LINE:
-        raise BadRecordError(f"longer than {MAX_LINE} bytes")
-    return line
-
-
-# --- times ---------------------------------------------------------------------------------------
-
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def parse_time(text: str) -> datetime:
-    """Return the instant an RFC 3339 *text* names, in UTC, to the microsecond. Raises: BadRecordError."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise BadRecordError(f"not an RFC 3339 time: '{text[:40]}'")
-    day, clock, fraction, offset = match.groups()
-    try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset in 'Zz' else offset}")
-        return moment.replace(microsecond=int(((fraction or "") + "000000")[:6])).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise BadRecordError(f"not a time: '{text[:40]}'") from None
-
-
-def format_time(moment: datetime) -> str:
-    """Return *moment* as RFC 3339 UTC with `Z`, with a fraction only where there is one."""
-    utc = moment.astimezone(UTC)
-    text = utc.strftime("%Y-%m-%dT%H:%M:%S") if utc.year >= 1000 else utc.isoformat()[:19]
-    return f"{text}.{utc.microsecond:06d}".rstrip("0") + "Z" if utc.microsecond else f"{text}Z"
 
 
 # --- fields --------------------------------------------------------------------------------------
@@ -181,7 +134,7 @@ class Record:
         """Return the record in *obj*. Raises: BadRecordError when its type, version or a field is wrong."""
         if obj.get("type") != cls.TYPE:
             raise BadRecordError(f"expected a '{cls.TYPE}' record, not '{str(obj.get('type'))[:40]}'")
-        if obj.get("v") != VERSION:
+        if type(obj.get("v")) is not int or obj["v"] != VERSION:  # 1.0 and true equal 1
             raise BadRecordError(f"'{cls.TYPE}' record of unknown version '{str(obj.get('v'))[:20]}'")
         values: dict[str, Any] = {}
         known = {"type", "v"}

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from powdo import signals, stdio
 from powdo.console import NORMAL, Console, Progress
 from powdo.errors import ConfigurationError, KeyRejectedError, OutputError, PowdoError, UsageError
-from powdo.records import Record, decode_line
+from powdo.lines import decode_line
 
 if TYPE_CHECKING:
     from powdo.nips.curve import SecretKey
+    from powdo.records import Record
     from powdo.settings import Settings
+
+    Handle = Callable[[dict[str, Any]], Iterable[Record | Mapping[str, Any]]]
 
 #: What no other record could survive either: the run ends at once.
 _FATAL = (ConfigurationError, KeyRejectedError, OutputError, UsageError)
 _REMEMBERED = 65536
 _SHORTEST_WAIT = 1.0
-
-Handle = Callable[[dict[str, Any]], Iterable[Record | Mapping[str, Any]]]
 
 
 class Run:

@@ -9,36 +9,70 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from powdo.errors import BadRecordError, InputMissingError, OutputError, PowdoError, UsageError
-from powdo.records import MAX_LINE, Record, encode_line
-from powdo.signals import Terminated
+from powdo.lines import MAX_LINE, encode_line
+from powdo.signals import Terminated, deferred
+
+if TYPE_CHECKING:
+    from powdo.records import Record
 
 _CHUNK = 1 << 16
 
 
+def guard_streams() -> None:
+    """Occupy the standard descriptors that we were started without.
+
+    The next file opened would get the number, and records would be written into it, or read from it. A
+    closed stdin then is empty, a closed stdout refuses to be written, a closed stderr is silent.
+    """
+    missing = []
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # the lowest free number: fd
+            missing.append(fd)
+    if 1 in missing:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if 2 in missing:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    if getattr(sys.stdout, "errors", None) == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is a TextIOWrapper
+
+
 def write_bytes(data: bytes) -> None:
-    """Write *data* to stdout at once. Raises: OutputError, Terminated when the reader has gone."""
+    """Write *data* to stdout at once, whole. Raises: OutputError, Terminated when the reader has gone."""
     view = memoryview(data)
     try:
-        while view:
-            view = view[os.write(1, view) :]
+        with deferred():
+            while view:
+                view = view[_write(view) :]
     except BrokenPipeError:
         raise Terminated(signal.SIGPIPE) from None
     except OSError as error:
         raise OutputError(f"cannot write to stdout: {error.strerror}") from None
 
 
+def _write(view: memoryview) -> int:
+    """Return how much of *view* stdout took; another program may have made it non-blocking."""
+    while True:
+        try:
+            return os.write(1, view)
+        except BlockingIOError:
+            select.select([], [1], [])
+
+
 def emit(value: Record | Mapping[str, Any]) -> None:
     """Write one record to stdout."""
-    write_bytes(encode_line(value.to_json() if isinstance(value, Record) else value))
+    write_bytes(encode_line(value if isinstance(value, Mapping) else value.to_json()))
 
 
 def flush_stdout() -> None:
@@ -51,8 +85,7 @@ def flush_stdout() -> None:
         raise OutputError(f"cannot write to stdout: {error.strerror}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of input, or the reason why it is none."""
 
     number: int
@@ -121,22 +154,30 @@ class Lines:
         """Read more; at the end of a file return its cut-off last line, if there is one."""
         try:
             data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            select.select([fd], [], [])
+            return None
         except OSError as error:
-            if fd == 0 and error.errno == 9:  # EBADF: started with stdin closed
-                data = b""
-            else:
-                raise InputMissingError(f"cannot read '{self._source or '-'}': {error.strerror}") from None
+            self._close(fd)
+            if fd == 0 and error.errno == errno.EBADF:
+                return None
+            return Line(
+                0, None, b"", InputMissingError(f"cannot read '{self._source or '-'}': {error.strerror}")
+            )
         if data:
             self._buffer += data
             return None
-        if fd:
-            os.close(fd)
-        self._fd = None
         rest = bytes(self._buffer).strip()
-        self._buffer.clear()
+        self._close(fd)
         if not rest and not self._overlong:
             return None
         return Line(self._number + 1, self._source, b"", BadRecordError("input ends within a record"))
+
+    def _close(self, fd: int) -> None:
+        if fd:
+            os.close(fd)
+        self._fd = None
+        self._buffer.clear()
 
     def _buffered(self) -> Line | None:
         while (end := self._buffer.find(b"\n", self._scanned)) >= 0:

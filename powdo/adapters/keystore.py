@@ -8,7 +8,6 @@ the master key; both AES-256-GCM with 96-bit IVs and no associated data, binary 
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import json
 import os
@@ -76,7 +75,7 @@ def open_record(record: Mapping[str, Any], master: bytes) -> SecretKey:
     try:
         nostr = record["nostr"]
         fields = {field: base64.b64decode(nostr[field], validate=True) for field in _FIELDS}
-    except (KeyError, TypeError, binascii.Error):
+    except (KeyError, TypeError, ValueError):
         raise KeyRejectedError(f"the record of '{name}' in the keystore is damaged") from None
     try:
         dek = _open(master, fields["encrypted_dek"], fields["dek_iv"], fields["dek_tag"])
@@ -177,6 +176,7 @@ def _plausible(user: object) -> bool:
         isinstance(user, dict)
         and isinstance(user.get("username"), str)
         and isinstance(user.get("nostr"), dict)
+        and isinstance(user["nostr"].get("npub"), str)
     )
 
 

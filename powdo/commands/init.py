@@ -105,6 +105,18 @@ def _checked_name(name: str) -> str:
     return check_username(name)
 
 
+def _login() -> str:
+    """Return who is logged in. Raises: UsageError."""
+    import getpass
+
+    from powdo.errors import UsageError
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise UsageError("nobody is logged in", hint="name the key with --user NAME") from None
+
+
 _YES = click.option("--yes", is_flag=True, help="Do not ask before writing the configuration.")
 _USER = click.option("--user", metavar="NAME", help="Name of the key; default: who is logged in.")
 _RELAYS = click.option(
@@ -130,9 +142,7 @@ def worker(
     run: Run, user: str | None, relays: tuple[str, ...], blossom: tuple[str, ...], dvm: str | None, yes: bool
 ) -> None:
     """Set up a worker: an identity NAME and an access key NAME-access."""
-    import getpass
-
-    name = _checked_name(user or getpass.getuser())
+    name = _checked_name(user or _login())
     given = {"relays": relays, "blossom": blossom, "dvm": dvm}
     sections = [
         _section("identity", [("user", name), ("access_user", f"{name}-access")]),

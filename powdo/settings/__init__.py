@@ -35,6 +35,12 @@ _SECTIONS: dict[str, type] = {
 }
 
 
+_VARIABLES = {
+    "NOSTR_RELAY_URL": (("worker", "relays"), ("dvm", "relays")),
+    "NOSTR_PUBLIC_RELAYS": (("worker", "fan_out"),),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings of one run. *sections* names those that the file has."""
@@ -149,7 +155,7 @@ def load(*, config: str | None = None, profile: str | None = None) -> Settings:
 
 def parse(content: str, file: Path) -> None:
     """Check *content* as what *file* would hold. Raises: ConfigurationError with every problem."""
-    _values(_parse(content.encode("utf-8"), file), file, {})
+    _values(_parse(content.encode("utf-8", "surrogateescape"), file), file, {})
 
 
 def _values(table: Mapping[str, Any], file: Path, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -169,7 +175,9 @@ def _values(table: Mapping[str, Any], file: Path, variables: Mapping[str, str]) 
     if problems:
         raise ConfigurationError(
             f"'{file}' has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            problems=[f"{file}: {problem}" for problem in problems],
+            problems=[
+                problem if problem.startswith("NOSTR_") else f"{file}: {problem}" for problem in problems
+            ],
             hint="see powdo.toml(5)",
         )
     return values
@@ -234,14 +242,14 @@ def _rules(content: Any, problems: list[str]) -> tuple[Rule, ...]:
 
 def _apply_environment(values: dict[str, Any], variables: Mapping[str, str], problems: list[str]) -> None:
     """Let NOSTR_RELAY_URL and NOSTR_PUBLIC_RELAYS beat the file's relays."""
-    relay, public = variables.get("NOSTR_RELAY_URL"), variables.get("NOSTR_PUBLIC_RELAYS")
-    changed: dict[str, dict[str, Any]] = {}
-    if relay:
-        changed["worker"] = {"relays": relay.split(",")}
-        changed["dvm"] = {"relays": relay.split(",")}
-    if public:
-        changed.setdefault("worker", {})["fan_out"] = public.split(",")
-    for name, table in changed.items():
-        found = _section(name, _SECTIONS[name], table, problems)
-        current = values.get(name, _SECTIONS[name]())
-        values[name] = replace(current, **{option: getattr(found, option) for option in table})
+    for variable, places in _VARIABLES.items():
+        urls = [url.strip() for url in variables.get(variable, "").split(",") if url.strip()]
+        if not urls:
+            continue
+        try:
+            relays = schema.relay_urls(urls)
+        except PowdoError as error:
+            problems.append(f"{variable}: {error.message}")
+            continue
+        for name, option in places:
+            values[name] = replace(values.get(name, _SECTIONS[name]()), **{option: relays})

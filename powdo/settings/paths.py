@@ -37,8 +37,11 @@ def _user_directory(kind: str, environment: Mapping[str, str]) -> Path:
 
 def config_path(flag: str | None, profile: str | None, environment: Mapping[str, str]) -> Path:
     """Return the configuration file's path, whether it exists or not."""
-    if flag or environment.get("POWDO_CONFIG"):
-        return Path(flag or environment["POWDO_CONFIG"]).absolute()
+    if flag:
+        return Path(flag).absolute()
+    if environment.get("POWDO_CONFIG"):
+        named = Path(environment["POWDO_CONFIG"]).absolute()
+        return _profiled(named.parent, profile) / named.name
     return _profiled(_user_directory("config", environment), profile) / "powdo.toml"
 
 
@@ -59,9 +62,14 @@ def data_dir(profile: str | None, environment: Mapping[str, str]) -> Path:
 
 
 def private_dir(path: Path) -> Path:
-    """Make *path* a directory of mode 0700 if it is not there and return it. Raises: CannotCreateError."""
+    """Make *path* and what it lies in directories of mode 0700 where there is none, and return it.
+
+    Raises: CannotCreateError.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
     return path
@@ -77,27 +85,32 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
+    temporary = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            os.replace(name, path)  # noqa: PTH105  # both names are strings of one directory
+            temporary.replace(path)
         else:
-            os.link(name, path)
-            os.unlink(name)  # noqa: PTH108  # the same
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            path.hardlink_to(temporary)  # the one way to a name that must not be there yet
+        temporary.unlink(missing_ok=True)
+        _fsync_directory(path.parent)
     except FileExistsError:
-        Path(name).unlink(missing_ok=True)
         raise CannotCreateError(f"'{path}' exists already", hint="nothing was overwritten") from None
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)  # also when a signal ends us here
+
+
+def _fsync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def read_secret_file(path: Path) -> str:

@@ -69,6 +69,12 @@ def relay_url(value: Any) -> str:
     return check_url(value, ("ws",))
 
 
+def relay_urls(value: Any) -> tuple[str, ...]:
+    """Return relay URLs, each once."""
+    found: tuple[str, ...] = many(relay_url)(value)
+    return tuple(dict.fromkeys(found))
+
+
 def public_url(value: Any) -> str:
     """Return the URL under which a server of ours is reached from outside."""
     return check_url(value, ("ws", "http"))
@@ -132,8 +138,8 @@ class Worker:
     """[worker]: for whom, through whom, and what is kept."""
 
     dvm: str | None = key(pubkey)
-    relays: tuple[str, ...] = key(many(relay_url), ())
-    fan_out: tuple[str, ...] = key(many(relay_url), ())
+    relays: tuple[str, ...] = key(relay_urls, ())
+    fan_out: tuple[str, ...] = key(relay_urls, ())
     blossom: tuple[str, ...] = key(many(http_url), ())
     hold: int = key(parse_duration, 0)
     review: bool = key(flag, False)
@@ -162,7 +168,7 @@ class Capture:
 class Dvm:
     """[dvm]: the operator's side."""
 
-    relays: tuple[str, ...] = key(many(relay_url), ())
+    relays: tuple[str, ...] = key(relay_urls, ())
     blossom_hosts: tuple[str, ...] = key(many(blossom_host), ())
     database: str | None = key(text)
     max_bundle: int = key(parse_size, 64 << 20)

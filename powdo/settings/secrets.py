@@ -1,6 +1,7 @@
 """Where secrets come from: the environment, a file, systemd's credentials, or a command; never argv.
 
-More than one source of the same kind of secret is an error, because nobody could tell which one counts.
+The first of these sources that is set counts, in this order; a source that is set and fails is an error,
+never a reason to try the next.
 """
 
 from __future__ import annotations
@@ -49,13 +50,20 @@ class SecretSource:
     def _run(self) -> str:
         try:
             done = subprocess.run(
-                shlex.split(self.command or ""), capture_output=True, timeout=_COMMAND_TIMEOUT, check=False
+                shlex.split(self.command or ""),
+                stdin=subprocess.DEVNULL,  # ours holds records
+                stdout=subprocess.PIPE,
+                timeout=_COMMAND_TIMEOUT,
+                check=False,
             )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise KeyRejectedError(f"cannot run the command for the {self.label}: {error}") from None
         if done.returncode:
             raise KeyRejectedError(f"the command for the {self.label} ended with status {done.returncode}")
-        return done.stdout.decode("utf-8", "replace").strip()
+        secret = done.stdout.decode("utf-8", "replace").strip()
+        if not secret:
+            raise KeyRejectedError(f"the command for the {self.label} wrote nothing")
+        return secret
 
 
 def _read_credential(path: Path) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from powdo.errors import BusyError, CannotCreateError, OutputError, RetryLaterError
+from powdo.settings.paths import private_dir
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS device (identity TEXT PRIMARY KEY, id TEXT NOT NULL);
@@ -57,10 +58,10 @@ class Store:
         self._directory = directory
         self.captures = directory / "outbox"
         self.bundles = directory / "bundles"
+        for path in (directory, self.captures, self.bundles):
+            private_dir(path)
+        file = directory / "outbox.sqlite"
         try:
-            for path in (directory, self.captures, self.bundles):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = directory / "outbox.sqlite"
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise CannotCreateError(f"cannot create the outbox in '{directory}': {error.strerror}") from None

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -68,7 +69,7 @@ class Activity:
         return None if begin is None else (begin, end)
 
     def zones(self, worker: int) -> list[str]:
-        """Return the time zones named by the bundles of *worker*, the latest first."""
+        """Return the time zones named by the bundles of *worker*, the latest first; only those that exist."""
         query = sa.select(bundle.c.timezone, sa.func.max(bundle.c.begin_us).label("latest"))
         with self._database.read() as connection:
             rows = connection.execute(
@@ -76,7 +77,7 @@ class Activity:
                 .group_by(bundle.c.timezone)
                 .order_by(sa.desc("latest"))
             )
-            return [row.timezone for row in rows]
+            return [row.timezone for row in rows if _is_zone(row.timezone)]
 
     def dirty(self, worker: int) -> list[tuple[int, int, int]]:
         """Return the periods of *worker* in which something is new, as (begin, end, row)."""
@@ -90,6 +91,14 @@ class Activity:
         with self._database.write() as connection:
             for at in range(0, len(numbers), 500):  # SQLite has a limit on the values of one statement
                 connection.execute(dirty.delete().where(dirty.c.id.in_(numbers[at : at + 500])))
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -> tuple[BucketEvent, ...]:

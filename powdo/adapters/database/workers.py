@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import worker, worker_key
 from powdo.errors import UsageError
+from powdo.nips.bech32 import encode_npub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +72,10 @@ class Workers:
             .where(worker_key.c.pubkey == pubkey)
         ).one()
         if found.worker_id != number:
-            raise UsageError(f"the key '{pubkey}' belongs to the worker '{found.name}'")
+            raise UsageError(f"'{encode_npub(pubkey)}' belongs to the worker '{found.name}'")
         if found.role != role:
             raise UsageError(
-                f"the key '{pubkey}' is {_ROLES[found.role]} of '{found.name}' already",
+                f"'{encode_npub(pubkey)}' is {_ROLES[found.role]} of '{found.name}' already",
                 hint="identity and access key must differ, or the public side learns the identity",
             )
 

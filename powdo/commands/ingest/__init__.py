@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from powdo.errors import BadRecordError, BusyError, PeerProtocolError, PowdoError
 from powdo.options import Run, command, filter_options, network_options, pending_option
-from powdo.records import Ingested, Rejected
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Item, Refusal, Stored
     from powdo.nips.event import Event
+    from powdo.records import Ingested, Rejected
+
+    Records = Iterator[Ingested | Rejected]
 
 #: How long a wrap waits after each failed try, in seconds; the last stands for all that follow.
 _BACK_OFF = (60, 300, 1800, 7200, 43_200)
 _BATCH = 8
-
-Records = Iterator[Ingested | Rejected]
 
 
 @command("ingest", epilog="powdo listen | powdo ingest --pending\npowdo ingest --pending < /dev/null")
@@ -91,6 +91,7 @@ class _Ingester:
             yield from self._process(item, queued=True)
             return
         from powdo.nips.event import Event
+        from powdo.records import Rejected
 
         event = Event.from_json(obj)
         try:
@@ -164,6 +165,7 @@ def _error(refusal: Refusal) -> PowdoError:
 
 def _rejected(refusal: Refusal) -> Rejected:
     from powdo.nips.bech32 import encode_npub
+    from powdo.records import Rejected
 
     return Rejected(
         wrap=refusal.wrap,
@@ -175,6 +177,7 @@ def _rejected(refusal: Refusal) -> Rejected:
 
 def _ingested(stored: Stored) -> Ingested:
     from powdo.nips.bech32 import encode_npub
+    from powdo.records import Ingested
     from powdo.worktime.manifest import from_micros
 
     return Ingested(

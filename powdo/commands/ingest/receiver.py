@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from powdo.adapters.archive_reader import Opened, open_bundle
 from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
 from powdo.errors import BadRecordError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.lines import decode_line
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event
 from powdo.nips.giftwrap import Unwrapped, unwrap
 from powdo.nips.nip17 import ZIP_AES256, FileMessage
-from powdo.records import decode_line
 from powdo.worktime.activity import parse_bucket_event
 from powdo.worktime.link import LINK_KIND
 from powdo.worktime.manifest import BucketFile

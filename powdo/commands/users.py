@@ -1,0 +1,138 @@
+"""`powdo users`: who is enrolled with this DVM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.errors import PowdoError, UsageError
+from powdo.options import Run, command, group, report_options
+
+if TYPE_CHECKING:
+    from powdo.adapters.database import Store, Worker
+
+_LONGEST_NAME = 100
+
+
+@group("users")
+def users() -> None:
+    """Enroll workers and list them."""
+
+
+@command(
+    "add",
+    parent=users,
+    epilog="powdo users add npub1… --name ana --access npub1… --kimai-user 3 --timezone Europe/Berlin",
+)
+@click.argument("npubs", nargs=-1, metavar="NPUB...")
+@click.option("--name", required=True, help="What the worker is called here.")
+@click.option("--access", multiple=True, metavar="NPUB", help="A pseudonym that relay and Blossom may know.")
+@click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
+@click.option("--timezone", metavar="TZ", help="Where the worker's days begin and end.")
+def add(
+    run: Run,
+    npubs: tuple[str, ...],
+    name: str,
+    access: tuple[str, ...],
+    kimai_user: int | None,
+    timezone: str | None,
+) -> None:
+    """Enroll a worker by their npubs, or add to what is known of one."""
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
+    keys, pseudonyms = _pubkeys(npubs), _pubkeys(access)
+    _check_zone(timezone)
+    with _store(run) as store:
+        if not npubs and store.worker(name) is None:
+            raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")
+        store.enroll(name, pubkeys=keys, access=pseudonyms, kimai_user=kimai_user, timezone=timezone)
+
+
+@command("list", parent=users, epilog="powdo users list --json | jq -r '.access[]'")
+@report_options
+def list_users(run: Run, json: bool, headers: bool) -> None:
+    """List the workers that are enrolled or were."""
+    with _store(run) as store:
+        rows = [_row(worker) for worker in store.workers()]
+    run.table(rows if json else [_cells(row) for row in rows], json=json, headers=headers)
+
+
+@command("show", parent=users, epilog="powdo users show ana --json")
+@click.argument("name")
+@report_options
+def show(run: Run, name: str, json: bool, headers: bool) -> None:
+    """Show one worker."""
+    with _store(run) as store:
+        row = _row(_known(store.worker(name), name))
+    if json:
+        run.emit(row)
+        return
+    run.table(
+        [{"what": key, "value": value} for key, value in _cells(row).items()], json=False, headers=headers
+    )
+
+
+@command("remove", parent=users, epilog="powdo users remove ana")
+@click.argument("name")
+def remove(run: Run, name: str) -> None:
+    """Refuse what a worker sends from now on; what they sent is kept, `users add` enrolls them again."""
+    with _store(run) as store:
+        _known(store.remove(name), name)
+
+
+@contextmanager
+def _store(run: Run) -> Iterator[Store]:
+    from powdo.adapters.database import Store
+
+    store = Store(run.settings.database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _known(worker: Worker | None, name: str) -> Worker:
+    if worker is None:
+        raise UsageError(f"no worker is called '{name}'", hint="`powdo users list` shows them")
+    return worker
+
+
+def _pubkeys(npubs: tuple[str, ...]) -> list[str]:
+    from powdo.nips.bech32 import parse_pubkey
+
+    try:
+        return [parse_pubkey(npub) for npub in npubs]
+    except PowdoError as error:
+        hint = error.hint or "an npub is what `powdo keys show NAME` writes"
+        raise UsageError(error.message, hint=hint) from None
+
+
+def _check_zone(name: str | None) -> None:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name or "UTC")
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"'{name}' is not a time zone", hint="such as Europe/Berlin") from None
+
+
+def _row(worker: Worker) -> dict[str, Any]:
+    from powdo.nips.bech32 import encode_npub
+
+    return {
+        "name": worker.name,
+        "npubs": [encode_npub(pubkey) for pubkey in worker.pubkeys],
+        "access": [encode_npub(pubkey) for pubkey in worker.access_pubkeys],
+        "kimai_user": worker.kimai_user,
+        "timezone": worker.timezone,
+        "removed": worker.disabled,
+    }
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Return *row* for a table."""
+    lists = {key: " ".join(value) for key, value in row.items() if isinstance(value, list)}
+    return row | lists | {"removed": "yes" if row["removed"] else ""}

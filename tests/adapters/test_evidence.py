@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import stat
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from powdo.adapters.evidence import Evidence
+from powdo.errors import CannotCreateError, OutputError
+
+
+def test_a_file_lies_under_its_hash(tmp_path: Path) -> None:
+    """What is kept can be found by its sha256, and nobody else can enter the folders."""
+    evidence = Evidence(tmp_path / "evidence")
+    name = sha256(b"data").hexdigest()
+    with evidence.workspace() as folder:
+        (folder / "blob").write_bytes(b"data")
+        target = evidence.keep(folder / "blob", name)
+    assert target == tmp_path / "evidence" / name[:2] / name[2:4] / name
+    assert target.read_bytes() == b"data"
+    folders = [path for path in (tmp_path / "evidence").rglob("*") if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+
+
+def test_a_file_is_kept_once(tmp_path: Path) -> None:
+    """The second copy changes nothing."""
+    evidence = Evidence(tmp_path)
+    name = sha256(b"data").hexdigest()
+    for text in (b"data", b"DATA"):
+        with evidence.workspace() as folder:
+            (folder / "blob").write_bytes(text)
+            evidence.keep(folder / "blob", name)
+    assert evidence.path(name).read_bytes() == b"data"
+
+
+def test_only_a_hash_names_a_file(tmp_path: Path) -> None:
+    """No name can lead out of the folder."""
+    with pytest.raises(ValueError, match="sha256"):
+        Evidence(tmp_path).path("../" * 21 + "x")
+
+
+def test_workspaces_leave_nothing(tmp_path: Path) -> None:
+    """A workspace is gone after its block, an abandoned one once no run can be at it."""
+    evidence = Evidence(tmp_path)
+    with pytest.raises(RuntimeError), evidence.workspace() as folder:
+        (folder / "x").write_bytes(b"x")
+        raise RuntimeError
+    old, new = tmp_path / ".work" / "old", tmp_path / ".work" / "new"
+    for path in (old, new):
+        (path / "in").mkdir(parents=True)
+    os.utime(old, (time.time() - 90_000,) * 2)
+    Evidence(tmp_path)
+    assert [path.name for path in (tmp_path / ".work").iterdir()] == ["new"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A folder that is a file, and a file in the place of a folder, each are an error of ours."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CannotCreateError):
+        Evidence(tmp_path / "file")
+    evidence = Evidence(tmp_path)
+    name = sha256(b"data").hexdigest()
+    (tmp_path / name[:2]).write_bytes(b"")
+    (tmp_path / "blob").write_bytes(b"data")
+    with pytest.raises(OutputError):
+        evidence.keep(tmp_path / "blob", name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,35 @@ async def running_relay(data: Path, policy: Policy, **config: Any) -> AsyncItera
     finally:
         stop.set()
         await server
+
+
+@contextmanager
+def relay_thread(data: Path, policy: Policy, **config: Any) -> Iterator[str]:
+    """Yield the address of a relay in a thread of this process."""
+    ready = threading.Event()
+    held: dict[str, Any] = {}
+
+    async def main() -> None:
+        async with running_relay(data, policy, **config) as url:
+            held.update(url=url, loop=asyncio.get_running_loop(), stop=asyncio.Event())
+            ready.set()
+            await held["stop"].wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield held["url"]
+    finally:
+        held["loop"].call_soon_threadsafe(held["stop"].set)
+        thread.join()
+
+
+def ask(url: str, *filters: dict[str, Any], key: SecretKey | None = None) -> list[str]:
+    """Return the ids of what the relay at *url* has stored."""
+
+    async def main() -> list[str]:
+        async with client(url, key) as reader:
+            return await reader.ids(*filters)
+
+    return asyncio.run(main())

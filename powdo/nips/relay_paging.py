@@ -53,14 +53,15 @@ class History:
         if self._pivot in self._live:
             self._until, self._pivot, self._boundary = self._previous, "", frozenset()
             return True
-        stored = [item for item in page if item[1] not in self._live]
-        if not stored:
+        if not page:
             return False
-        oldest, self._pivot = min(stored)
-        fresh = any(event_id not in self._boundary for _, event_id in page)
+        stored = [item for item in page if item[1] not in self._live]
+        # Of a page of live events alone only the newest is sure to stand where the page began.
+        step, self._pivot = min(stored) if stored else (max(page)[0], "")
+        fresh = any(event_id not in self._boundary for _, event_id in stored or page)
         self._previous = self._until
-        self._until = oldest if fresh else oldest - 1
-        self._boundary = frozenset(i for at, i in page if at == oldest) if fresh else frozenset()
+        self._until = step if fresh else step - 1
+        self._boundary = frozenset(i for _, i in page) if fresh else frozenset()
         return self._until >= (self._filter.since or 0)
 
 

@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 from websockets.asyncio.client import ClientConnection, connect
 
 from powdo.adapters.relay.errors import FAILURES, MAX_MESSAGE, nonsense, refusal, unreachable
-from powdo.errors import PeerProtocolError, PowdoError, RetryLaterError
+from powdo.errors import PeerProtocolError, PowdoError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
 from powdo.nips.relay_paging import since_after
@@ -43,6 +43,14 @@ _KEY = "wraps"
 _LONGEST_WAIT = 300.0
 _ALIVE = 300.0
 _PING = 20.0
+
+
+class _OursError(Exception):
+    """What no relay is to blame for: the sink, or our key. It ends the listening."""
+
+    def __init__(self, error: PowdoError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Sink(Protocol):
@@ -77,7 +85,10 @@ class Plan:
 
 
 async def listen(plan: Plan, sink: Sink, stop: asyncio.Event) -> None:
-    """Follow all relays of *plan* until *stop*, or until each has sent what it had."""
+    """Follow all relays of *plan* until *stop*, or until each has sent what it had.
+
+    Raises what the sink or the signer raises; what relays do wrong is the sink's `trouble`.
+    """
     executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
     followers = [asyncio.ensure_future(_Follower(plan, sink, url, executor).run()) for url in plan.relays]
     stopping = asyncio.ensure_future(stop.wait())
@@ -86,7 +97,9 @@ async def listen(plan: Plan, sink: Sink, stop: asyncio.Event) -> None:
             await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
             for follower in followers:
                 if follower.done():
-                    follower.result()  # only what no relay can cause: stdout or the database is gone
+                    follower.result()
+    except _OursError as failure:
+        raise failure.error from None
     finally:
         for task in (stopping, *followers):
             task.cancel()
@@ -196,7 +209,10 @@ class _Follower:
     def _challenged(self, session: RelaySession, challenge: str) -> list[Happening]:
         if self._plan.sign_auth is None:
             return session.decline("this relay is not told who reads")
-        session.authenticate(self._plan.sign_auth(challenge, self._url))
+        try:
+            session.authenticate(self._plan.sign_auth(challenge, self._url))
+        except PowdoError as error:
+            raise _OursError(error) from None
         return []
 
     async def _in_sink(self, function: Callable[..., _T], *args: object) -> _T:
@@ -207,5 +223,5 @@ class _Follower:
         except asyncio.CancelledError:
             await asyncio.wait({future}, timeout=5.0)
             raise
-        except OSError as error:  # of the sink, not of the relay
-            raise RetryLaterError(f"cannot store what '{self._url}' sent: {error.strerror}") from None
+        except PowdoError as error:
+            raise _OursError(error) from None

@@ -1,0 +1,222 @@
+"""`powdo publish`: signed events to the relays, the primary one first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from powdo.errors import ConfigurationError, PowdoError, RetryLaterError, UsageError
+from powdo.options import Run, command, dry_run_option, filter_options, network_options, pending_option
+from powdo.records import Published
+
+if TYPE_CHECKING:
+    from powdo.adapters.outbox import Delivery, Outbox
+    from powdo.adapters.relay.publisher import RelayClient
+    from powdo.nips.event import Event
+
+#: Gift wraps say who gets mail and when: they go to the recipient's own relays and nowhere else.
+_PRIVATE_KINDS = frozenset({1059, 21059})
+#: For so long a relay that was away is not asked again in the same run.
+_REST = 60.0
+_SOON = 5.0
+
+
+@command(
+    "publish",
+    epilog="""powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish --pending
+    powdo event note 'hello' | powdo publish --relay wss://relay.example""",
+)
+@filter_options
+@pending_option
+@network_options
+@dry_run_option
+@click.option(
+    "--relay", "relays", metavar="URL", multiple=True, help="Send to URL; the first is the primary."
+)
+@click.option("--fan-out", "fan_out", metavar="URL", multiple=True, help="Send to URL too, if it is there.")
+@click.option("--no-auth", is_flag=True, help="Never tell a relay who publishes.")
+def publish(
+    run: Run,
+    files: tuple[str, ...],
+    pending: bool,
+    timeout: float,
+    dry_run: bool,
+    relays: tuple[str, ...],
+    fan_out: tuple[str, ...],
+    no_auth: bool,
+) -> None:
+    """Send signed events to the relays.
+
+    Reads Nostr events and writes one record for each relay with what it said. The primary relay must
+    take an event; the others are tried once. Gift wraps never go to fan-out relays.
+    """
+    publisher = _Publisher(
+        run,
+        relays=_checked(relays) or run.settings.relays(),
+        fan_out=_checked(fan_out) or run.settings.worker.fan_out,
+        timeout=timeout,
+        silent=no_auth,
+    )
+    try:
+        run.stage(
+            files,
+            publisher.show if dry_run else publisher.handle,
+            key=lambda obj: str(obj.get("id")),
+            pending=publisher.pending if pending else None,
+            next_retry=publisher.next_retry,
+        )
+    finally:
+        publisher.close()
+
+
+def _checked(urls: tuple[str, ...]) -> tuple[str, ...]:
+    from powdo.settings.units import check_url
+
+    try:
+        return tuple(check_url(url, ("ws",)) for url in urls)
+    except ConfigurationError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+class _Publisher:
+    """Open connections, relays that were away, and the outbox that waits for the primary relay."""
+
+    def __init__(
+        self, run: Run, *, relays: tuple[str, ...], fan_out: tuple[str, ...], timeout: float, silent: bool
+    ) -> None:
+        self._run = run
+        self._relays = tuple(dict.fromkeys(relays))
+        self._fan_out = tuple(url for url in dict.fromkeys(fan_out) if url not in relays)
+        self._timeout = timeout
+        identity = run.settings.identity
+        self._signer = None if silent else identity.access_user or identity.user
+        self._clients: dict[str, RelayClient] = {}
+        self._away: dict[str, tuple[float, PowdoError]] = {}
+        self._queue: Outbox | None = None
+
+    def close(self) -> None:
+        """End all connections."""
+        for client in self._clients.values():
+            client.close()
+        if self._queue is not None:
+            self._queue.close()
+
+    # --- the outbox ---
+
+    def _outbox(self, *, create: bool = False) -> Outbox | None:
+        """Return the outbox where there is one: an operator publishes receipts without."""
+        directory = self._run.settings.state_dir
+        if self._queue is None and (create or (directory / "outbox.sqlite").exists()):
+            from powdo.adapters.outbox import Outbox
+
+            self._queue = Outbox(directory)
+        return self._queue
+
+    def pending(self) -> Iterator[dict[str, Any]]:
+        """Return the gift wraps that wait for the primary relay."""
+        outbox = self._outbox(create=True)
+        waiting = outbox.unpublished(now=int(time.time())) if outbox else []
+        return (wrap.event for wrap in waiting)
+
+    def next_retry(self) -> float | None:
+        """Return when to look into the outbox again."""
+        outbox = self._outbox()
+        due = outbox.next_retry("publish") if outbox else None
+        return None if due is None else max(due, time.time() + _SOON)
+
+    # --- one event ---
+
+    def _event(self, obj: dict[str, Any]) -> Event:
+        """Return the checked event. Raises: BadRecordError, PeerProtocolError."""
+        from powdo.nips.event import Event
+
+        event = Event.from_json(obj)
+        event.verify()
+        return event
+
+    def show(self, obj: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Return what would be sent."""
+        self._event(obj)
+        yield obj
+
+    def handle(self, obj: dict[str, Any]) -> Iterator[Published]:
+        """Return what each relay said; what is published already is not sent again."""
+        event = self._event(obj)
+        outbox = self._outbox()
+        queued = outbox.wrap(event.id) if outbox else None
+        if outbox is None or queued is None:
+            deliveries, failure = self._deliver(event)
+        elif queued.published is not None:
+            deliveries, failure = outbox.deliveries(event.id), None
+        else:
+            deliveries, failure = self._deliver(event)
+            self._note(outbox, event, deliveries, failure)
+        for item in deliveries:
+            yield Published(id=event.id, relay=item.relay, accepted=item.accepted, message=item.message)
+        if failure is not None:
+            raise failure
+
+    def _note(
+        self, outbox: Outbox, event: Event, deliveries: list[Delivery], failure: PowdoError | None
+    ) -> None:
+        now = int(time.time())
+        if deliveries:
+            outbox.mark_published(event.id, deliveries, done=failure is None, now=now)
+        if failure is not None:
+            outbox.defer_wrap(event.id, failure.message, now=now)
+
+    def _deliver(self, event: Event) -> tuple[list[Delivery], PowdoError | None]:
+        """Return what the relays said, and why the primary relay has not taken the event."""
+        from powdo.adapters.outbox import Delivery
+
+        primary, *others = self._relays
+        try:
+            deliveries = [Delivery(primary, True, self._send(primary, event))]
+        except RetryLaterError as error:
+            return [], error
+        except PowdoError as error:
+            return [Delivery(primary, False, error.message)], error
+        if event.kind not in _PRIVATE_KINDS:
+            others += [url for url in self._fan_out if url not in others]
+        for url in others:
+            try:
+                deliveries.append(Delivery(url, True, self._send(url, event)))
+            except PowdoError as error:
+                self._run.console.warning(error.message, hint=error.hint)
+                deliveries.append(Delivery(url, False, error.message))
+        return deliveries, None
+
+    def _send(self, url: str, event: Event) -> str:
+        """Return the relay's answer; one that was away a moment ago is not waited for again."""
+        until, error = self._away.get(url, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise error
+        try:
+            return self._client(url).publish(event)
+        except RetryLaterError as failure:
+            self._away[url] = (time.monotonic() + _REST, failure)
+            raise
+
+    def _client(self, url: str) -> RelayClient:
+        if url not in self._clients:
+            from powdo.adapters.relay.publisher import RelayClient
+
+            self._clients[url] = RelayClient(
+                url,
+                timeout=self._timeout,
+                sign_auth=self._sign_auth if self._signer else None,
+                notice=lambda text: self._run.console.info(f"'{url}' says: {text}"),
+            )
+        return self._clients[url]
+
+    def _sign_auth(self, challenge: str, url: str) -> Event:
+        """Return the answer to a challenge; the key is unlocked for this moment only."""
+        import secrets
+
+        from powdo.nips.nip42 import auth_event
+
+        key = self._run.key(self._signer or "")
+        return auth_event(challenge, url, key, int(time.time()), secrets.token_bytes(32))

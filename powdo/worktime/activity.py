@@ -2,7 +2,7 @@
 
 Rules:
 - only an explicit `not-afk` counts as presence; its absence proves nothing in either direction;
-- an audible tab counts as presence while its browser has the focus, and so does what *present* names;
+- what *present* names counts as presence too; a tab that plays does not, since nobody need be there;
 - a URL counts only while its browser has the focus, an editor's file only while its editor has it;
 - at any instant a worker is in one slice, however many devices and watchers report.
 """
@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from powdo.worktime.flood import Bucket, BucketEvent, Span, flood, flooded, parse_bucket_event
-from powdo.worktime.intervals import Interval, intersect, union
+from powdo.worktime.intervals import Interval, union
 from powdo.worktime.watchers import browser_has_focus, editor_has_focus
 
 __all__ = ["Bucket", "BucketEvent", "Present", "Slice", "active", "flood", "parse_bucket_event"]
@@ -83,13 +83,16 @@ def _overlay(
     known: dict[str, bool] = {}
     first = 0
     for item in slices:
-        while first < len(spans) and spans[first].end <= item.begin:
-            first += 1
         allowed = known.get(item.app)
         if allowed is None:
             allowed = known[item.app] = focused(item.app)
+        if not allowed:
+            result.append(item)
+            continue
+        while first < len(spans) and spans[first].end <= item.begin:
+            first += 1
         at, begin = first, item.begin
-        while allowed and at < len(spans) and spans[at].begin < item.end:
+        while at < len(spans) and spans[at].begin < item.end:
             span = spans[at]
             start, stop = max(span.begin, begin), min(span.end, item.end)
             if begin < start:
@@ -118,17 +121,6 @@ def _paint_editor(item: Slice, begin: int, end: int, data: Mapping[str, object])
     return Slice(begin, end, item.app, item.title, item.url, project, file, _text(data, "branch"))
 
 
-def _audible(windows: Sequence[Slice], bucket: Bucket, spans: list[Span]) -> list[Interval]:
-    """Return when a tab of *bucket* was audible while its browser had the focus."""
-    heard = [Interval(span.begin, span.end) for span in spans if span.data.get("audible") is True]
-    if not heard:
-        return []
-    browsers = {app for app in {window.app for window in windows} if browser_has_focus(bucket.id, app)}
-    return intersect(
-        heard, (Interval(window.begin, window.end) for window in windows if window.app in browsers)
-    )
-
-
 def _device(buckets: Sequence[Bucket], present: Present | None) -> list[list[Slice]]:
     """Return the active slices of one device, one list for each of its window watchers."""
     presence = [
@@ -145,14 +137,13 @@ def _device(buckets: Sequence[Bucket], present: Present | None) -> list[list[Sli
         if bucket.type != "currentwindow":
             continue
         windows = _windows(bucket)
-        here = presence + [part for web, spans in webs for part in _audible(windows, web, spans)]
-        slices = windows if present else _clip(windows, union(here))
+        slices = windows if present else _clip(windows, union(presence))
         for web, spans in webs:
             slices = _overlay(slices, spans, partial(browser_has_focus, web.id), _paint_url)
         for editor, spans in editors:
             slices = _overlay(slices, spans, partial(editor_has_focus, editor.id), _paint_editor)
         if present:
-            here += [Interval(item.begin, item.end) for item in slices if present(item)]
+            here = presence + [Interval(item.begin, item.end) for item in slices if present(item)]
             slices = _clip(slices, union(here))
         result.append(slices)
     return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -38,6 +39,7 @@ class RelayClient:
         self._sign_auth = sign_auth
         self._notice = notice
         self._connection: ClientConnection | None = None
+        self._resources = ExitStack()
         self._session = RelaySession()
 
     def __enter__(self) -> Self:
@@ -48,9 +50,8 @@ class RelayClient:
 
     def close(self) -> None:
         """End the connection, if there is one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection = None
+        self._resources.close()
 
     def publish(self, event: Event) -> str:
         """Return what the relay says when it has taken *event*; a `duplicate:` counts as taken.
@@ -76,13 +77,15 @@ class RelayClient:
     def _open(self) -> ClientConnection:
         if self._connection is None:
             self._session = RelaySession()
-            self._connection = connect(
-                self.url,
-                open_timeout=self._timeout,
-                close_timeout=min(self._timeout, 5.0),
-                compression=None,
-                max_size=MAX_MESSAGE,
-                user_agent_header=None,
+            self._connection = self._resources.enter_context(
+                connect(
+                    self.url,
+                    open_timeout=self._timeout,
+                    close_timeout=min(self._timeout, 5.0),
+                    compression=None,
+                    max_size=MAX_MESSAGE,
+                    user_agent_header=None,
+                )
             )
         return self._connection
 

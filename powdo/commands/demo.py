@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ class _Side:
         )
         if done.returncode:
             raise PeerProtocolError(
-                f"'powdo {shlex.join(arguments)}' ended with status {done.returncode}: {done.stderr.strip()}"
+                f"'powdo {shlex.join(arguments)}' ended with status {done.returncode}",
+                hint=f"it said: {'; '.join(done.stderr.split(chr(10))).strip('; ')}",
             )
         return done.stdout
 
@@ -283,7 +285,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, object]:
         "end": record["end"],
         "minutes": record["seconds"] // 60,
         "what": place,
-        "description": record.get("description", ""),
+        "description": textwrap.shorten(record.get("description", ""), 60, placeholder=" …"),
     }
 
 

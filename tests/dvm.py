@@ -93,11 +93,12 @@ class Operator:
 
     folder: Path
     server: BlobServer
+    database: str | None = None
 
     @property
     def url(self) -> str:
         """The database's URL."""
-        return f"sqlite:///{self.folder / 'state' / 'dvm.sqlite'}"
+        return self.database or f"sqlite:///{self.folder / 'state' / 'dvm.sqlite'}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -124,16 +125,18 @@ class Operator:
         return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def operator(folder: Path, server: BlobServer, more: str = "") -> Operator:
-    """Return a DVM set up in *folder*."""
+def operator(folder: Path, server: BlobServer, more: str = "", *, database: str | None = None) -> Operator:
+    """Return a DVM set up in *folder*, with its database there unless told otherwise."""
     config = folder / "powdo.toml"
+    if database is not None:
+        more = f'database = "{database}"\n{more}'
     config.write_text(
         f'[identity]\nuser = "dvm"\n[dvm]\nblossom_hosts = ["{server.url}"]\nmax_bundle = "1MiB"\n{more}'
     )
     config.chmod(0o600)
     content = {"version": 1, "users": [new_record("dvm", DVM, bytes.fromhex(MASTER))]}
     write_private(folder / "data" / "keystore.json", json.dumps(content).encode())
-    made = Operator(folder, server)
+    made = Operator(folder, server, database)
     store = made.store()
     store.enroll("ana", pubkeys=[ANA.pubkey], timezone="Europe/Berlin")
     store.close()

@@ -37,6 +37,9 @@ from tests.dvm import (
     parcel,
     signed_proof,
 )
+from tests.postgresql import empty_database, postgresql
+
+__all__ = ["postgresql"]
 
 Feed = Callable[..., "Result"]
 
@@ -527,6 +530,29 @@ def test_two_runs_on_one_database(dvm: Operator, server: BlobServer, tmp_path: P
     records = [json.loads(line) for out, _ in outputs for line in out.splitlines()]
     assert {record["sequence"] for record in records} == {1, 2, 3, 4, 5}
     assert (count(dvm, "bundle"), count(dvm, "dirty"), len(server.visits)) == (5, 5, 5)
+
+
+def test_several_hosts_share_one_postgresql(
+    server: BlobServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Three runs over one inbox on PostgreSQL take each wrap exactly once, and store all of them."""
+    url = empty_database(request.getfixturevalue("postgresql"))
+    dvm = operator(tmp_path, server, database=url)
+    inbox = dvm.inbox()
+    for number in range(1, 13):
+        what = sample(sequence=number, capture_id=f"c{number}")
+        inbox.add(parcel(tmp_path, server, what).wrapped(), "wss://relay", NOW - 100)
+    inbox.close()
+    server.pause = 0.05
+    processes = [_process(dvm, "--pending") for _ in range(3)]
+    outputs = [process.communicate(b"", timeout=60) for process in processes]
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, outputs, strict=True)] == [
+        (0, b"")
+    ] * 3
+    records = [json.loads(line) for out, _ in outputs for line in out.splitlines()]
+    assert sorted(record["sequence"] for record in records) == list(range(1, 13))
+    assert len(server.visits) == 12
+    assert (count(dvm, "bundle"), count(dvm, "bucket_event")) == (12, 2)
 
 
 def test_a_killed_run_loses_nothing(dvm: Operator, server: BlobServer, tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
 from powdo.errors import BadRecordError
 from powdo.worktime.activity import Bucket, BucketEvent
 
+# Made once: `json.dumps` makes an encoder for each of a bundle's bucket events.
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False).encode
+
 
 class StoredEvent(NamedTuple):
     """A bucket event as it is stored: *data* as canonical JSON, *digest* to tell it from another."""
@@ -31,7 +34,7 @@ class StoredEvent(NamedTuple):
 def stored_event(event: BucketEvent) -> StoredEvent:
     """Return *event* with its data in the one spelling that is hashed and stored. Raises: BadRecordError."""
     try:
-        data = json.dumps(event.data, separators=(",", ":"), sort_keys=True, allow_nan=False)
+        data = _encode(event.data)
     except (ValueError, RecursionError):  # 1e999 is JSON, and too large for a number
         raise BadRecordError("data that cannot be written as JSON") from None
     return StoredEvent(event.begin, event.end, hashlib.sha256(data.encode("ascii")).hexdigest()[:32], data)

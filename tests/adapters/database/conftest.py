@@ -2,75 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from powdo.adapters.database import Database
+from tests.postgresql import empty_database, postgresql
 
-
-def _binaries() -> Path | None:
-    found = shutil.which("initdb")
-    places = (
-        [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    )
-    return next((place for place in places if (place / "initdb").exists()), None)
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
-def _as_nobody() -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    return ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Return the URL, without its database, of a PostgreSQL server of our own."""
-    binaries = _binaries()
-    if binaries is None:
-        _missing("PostgreSQL")
-    pytest.importorskip("psycopg")
-    folder = Path(tempfile.mkdtemp(prefix="powdo-pg-", dir="/tmp"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-    run = _as_nobody()
-    initdb = [
-        *run,
-        f"{binaries}/initdb",
-        "-D",
-        f"{folder}/data",
-        "-U",
-        "powdo",
-        "-A",
-        "trust",
-        "-N",
-        "-E",
-        "UTF8",
-    ]
-    subprocess.run([*initdb, "--no-locale"], check=True, capture_output=True, cwd=folder)
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
-    control = [*run, f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd=folder)
-    try:
-        yield f"postgresql://powdo@127.0.0.1:{port}/"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, cwd=folder)
-        shutil.rmtree(folder, ignore_errors=True)
+__all__ = ["postgresql"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -78,13 +18,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/dvm.sqlite"
-    import psycopg
-
-    server: str = request.getfixturevalue("postgresql")
-    name = f"powdo_{uuid4().hex}"
-    with psycopg.connect(server + "postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return server + name
+    return empty_database(request.getfixturevalue("postgresql"))
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ def test_demo_shows_what_the_public_servers_hold(tmp_path: Path) -> None:
 
 def test_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     """After the demo its temporary directory is gone."""
-    done = _demo(tmp_path, "-q")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    done = _demo(folder, "-q")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []

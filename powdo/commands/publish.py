@@ -26,8 +26,7 @@ _SOON = 5.0
 
 @command(
     "publish",
-    epilog="""powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish --pending
-    powdo event note 'hello' | powdo publish --relay wss://relay.example""",
+    epilog="powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish --pending",
 )
 @filter_options
 @pending_option

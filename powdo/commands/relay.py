@@ -26,7 +26,9 @@ def relay() -> None:
 @click.option("--data", metavar="DIR", help="Keep events and the allowlist in DIR.")
 @click.option("--url", metavar="URL", help="What clients call the relay, when a proxy stands before it.")
 @click.option("--trusted-proxy", metavar="CIDR", multiple=True, help="Believe X-Forwarded-For of these.")
-@click.option("--allow", metavar="NPUB", multiple=True, help="Let NPUB publish; adds to the allowlist file.")
+@click.option(
+    "--allow", metavar="NPUB", multiple=True, help="Let NPUB publish, besides who is in the allowlist file."
+)
 @click.option("--open", "open_", is_flag=True, help="Let everybody publish.")
 @click.option(
     "--min-pow",

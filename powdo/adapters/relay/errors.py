@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 
 from websockets.exceptions import (
@@ -49,6 +50,8 @@ def _reason(error: BaseException) -> str:
         return f"connection closed: {said}" if said else "connection closed"
     if isinstance(error, InvalidHandshake | EOFError):
         return "it does not speak websocket"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio puts the address into strerror
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)[:_SHOWN] or type(error).__name__

@@ -41,10 +41,12 @@ class SecretKey:
         KeyRejectedError: *secret* is not 32 bytes long, zero, or not below the order of the curve.
     """
 
-    __slots__ = ("_keypair", "_secret", "pubkey")
+    __slots__ = ("_keypair", "_secret", "pubkey", "remembered")
 
     #: The x-only public key in lower-case hex.
     pubkey: str
+    #: What was derived with long-known peers, by their public key (see nip44.known_key).
+    remembered: dict[str, bytes]
 
     def __init__(self, secret: bytes) -> None:
         secret = bytes(secret)
@@ -56,6 +58,7 @@ class SecretKey:
         self._secret = secret
         self._keypair = keypair
         self.pubkey = _x_only(keypair)
+        self.remembered = {}
 
     def __repr__(self) -> str:
         return f"<SecretKey of {self.pubkey}>"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from json import JSONEncoder
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, cast
 
 from powdo.errors import BadRecordError, PeerProtocolError
@@ -25,6 +26,8 @@ Tags = tuple[tuple[str, ...], ...]
 MAX_KIND = 65535
 MAX_TIME = 2**53
 
+#: What stands in a JSON string as it is, among ASCII.
+_PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 _is_hex128 = re.compile("[0-9a-f]{128}").fullmatch
@@ -64,6 +67,13 @@ class Event:
             "content": self.content,
             "sig": self.sig,
         }
+
+    def to_text(self) -> str:
+        """Return the event as minified JSON; the payloads of NIP-44 are not searched for escapes twice."""
+        return (
+            f'{{"id":"{self.id}","pubkey":"{self.pubkey}","created_at":{self.created_at},"kind":{self.kind},'
+            f'"tags":{_encode(self.tags)},"content":{_quote(self.content)},"sig":"{self.sig}"}}'
+        )
 
     def verify(self) -> None:
         """Return when id and signature are right.
@@ -129,6 +139,19 @@ class Unsigned:
             "content": self.content,
         }
 
+    def to_text(self) -> str:
+        """Return the rumor as minified JSON, tags and content written once for both the id and the text.
+
+        Raises:
+            BadRecordError: a string holds a lone surrogate.
+        """
+        tags, content = _encode(self.tags), _quote(self.content)
+        digest = sha256(_serialize(self.pubkey, self.created_at, self.kind, tags, content))
+        return (
+            f'{{"id":"{digest.hexdigest()}","pubkey":"{self.pubkey}","created_at":{self.created_at},'
+            f'"kind":{self.kind},"tags":{tags},"content":{content}}}'
+        )
+
     def tag(self, name: str) -> str | None:
         """Return the value of the first tag *name*, None when there is none."""
         return next(_values(self.tags, name), None)
@@ -144,10 +167,7 @@ def serialize(pubkey: str, created_at: int, kind: int, tags: Tags, content: str)
     Raises:
         BadRecordError: a string holds a lone surrogate, which UTF-8 cannot carry.
     """
-    try:
-        return _encode((0, pubkey, created_at, kind, tags, content)).encode()
-    except UnicodeEncodeError:
-        raise BadRecordError("the event holds a lone surrogate") from None
+    return _serialize(pubkey, created_at, kind, _encode(tags), _quote(content))
 
 
 def event_id(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> str:
@@ -170,6 +190,21 @@ def is_expired(event: Event | Unsigned, now: int) -> bool:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
         return False
     return int(value) <= now
+
+
+def _serialize(pubkey: str, created_at: int, kind: int, tags: str, content: str) -> bytes:
+    """Return the bytes under the id, of *tags* and *content* that are JSON already."""
+    try:
+        return f'[0,"{pubkey}",{created_at},{kind},{tags},{content}]'.encode()
+    except UnicodeEncodeError:
+        raise BadRecordError("the event holds a lone surrogate") from None
+
+
+def _quote(text: str) -> str:
+    """Return *text* as a JSON string; where nothing needs an escape, as in base64, it is only copied."""
+    if len(text) > 256 and text.isascii() and not text.encode().translate(None, _PLAIN):
+        return f'"{text}"'
+    return encode_basestring(text)
 
 
 def _values(tags: Tags, name: str) -> Iterator[str]:
@@ -207,8 +242,6 @@ def _body(fields: Mapping[str, object]) -> tuple[str, int, int, Tags, str]:
     tags = _tags(fields.get("tags"))
     try:
         content.encode()
-        for tag in tags:
-            "".join(tag).encode()
     except UnicodeEncodeError:
         raise BadRecordError("the event holds a lone surrogate") from None
     return pubkey, created_at, kind, tags, content
@@ -217,10 +250,13 @@ def _body(fields: Mapping[str, object]) -> tuple[str, int, int, Tags, str]:
 def _tags(value: object) -> Tags:
     if not isinstance(value, list | tuple):
         raise BadRecordError("field 'tags' must be an array")
-    for tag in value:
-        if not isinstance(tag, list | tuple) or not tag:
-            raise BadRecordError("a tag must be an array of one or more strings")
-        for item in tag:
-            if not isinstance(item, str):
-                raise BadRecordError("a tag must be an array of one or more strings")
+    try:
+        for tag in value:
+            if not isinstance(tag, list | tuple) or not tag:
+                raise TypeError
+            "".join(tag).encode()  # refuses in one step what is no string, and lone surrogates
+    except TypeError:
+        raise BadRecordError("a tag must be an array of one or more strings") from None
+    except UnicodeEncodeError:
+        raise BadRecordError("the event holds a lone surrogate") from None
     return tuple(map(tuple, value))

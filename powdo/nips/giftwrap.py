@@ -17,7 +17,7 @@ from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips import nip44
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
-from powdo.records import decode_json, encode_json
+from powdo.records import decode_json
 
 SEAL = 13
 GIFT_WRAP = 1059
@@ -43,7 +43,7 @@ def seal(
     """
     if rumor.pubkey != author.pubkey:
         raise ValueError("the rumor's author is not the owner of the key")
-    content = nip44.encrypt(encode_json(rumor.to_json()), nip44.conversation_key(author, recipient), nonce)
+    content = nip44.encrypt(rumor.to_text(), nip44.known_key(author, recipient), nonce)
     return sign(Unsigned(author.pubkey, created_at, SEAL, (), content), author, aux)
 
 
@@ -90,8 +90,7 @@ def wrap_unsigned(
     """Return the gift wrap still to be signed by *one_time*, so that proof of work can be added first."""
     if kind not in WRAP_KINDS:
         raise ValueError(f"kind {kind} is no gift wrap")
-    text = encode_json(sealed.to_json())
-    content = nip44.encrypt(text, nip44.conversation_key(one_time, recipient), nonce)
+    content = nip44.encrypt(sealed.to_text(), nip44.conversation_key(one_time, recipient), nonce)
     expires: Tags = () if expiration is None else (("expiration", str(expiration)),)
     return Unsigned(one_time.pubkey, created_at, kind, (("p", recipient), *expires, *extra_tags), content)
 
@@ -122,7 +121,7 @@ def _check_wrap(event: Event, recipient: SecretKey, now: int | None) -> None:
 
 
 def _open_seal(event: Event, recipient: SecretKey) -> Event:
-    obj = _decrypt(event, recipient, "seal")
+    obj = _decrypt(event, nip44.conversation_key(recipient, event.pubkey), "seal")
     try:
         sealed = Event.from_json(obj)
     except BadRecordError as error:
@@ -139,7 +138,7 @@ def _open_seal(event: Event, recipient: SecretKey) -> Event:
 
 
 def _open_rumor(sealed: Event, recipient: SecretKey) -> Unsigned:
-    obj = _decrypt(sealed, recipient, "rumor")
+    obj = _decrypt(sealed, nip44.known_key(recipient, sealed.pubkey), "rumor")
     try:
         rumor = Unsigned.from_json(obj)
     except BadRecordError as error:
@@ -149,10 +148,10 @@ def _open_rumor(sealed: Event, recipient: SecretKey) -> Unsigned:
     return rumor
 
 
-def _decrypt(event: Event, recipient: SecretKey, what: str) -> Any:
+def _decrypt(event: Event, key: bytes, what: str) -> Any:
     """Return the JSON value inside *event*, whose signature has been checked."""
     try:
-        text = nip44.decrypt(event.content, nip44.conversation_key(recipient, event.pubkey))
+        text = nip44.decrypt(event.content, key)
         return decode_json(text.encode())
     except (BadRecordError, PeerProtocolError) as error:
         raise PeerProtocolError(f"the {what} cannot be opened: {error.message}") from None

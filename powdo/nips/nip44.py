@@ -20,6 +20,7 @@ from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips.curve import SecretKey
 
 MAX_PAYLOAD = 1 << 20
+MAX_REMEMBERED = 1024
 _SALT = b"nip44-v2"
 _VERSION = b"\x02"
 _SHORT = 65536
@@ -34,6 +35,18 @@ def conversation_key(secret: SecretKey, pubkey: str) -> bytes:
         BadRecordError: *pubkey* is no point of the curve.
     """
     return hmac.digest(_SALT, secret.ecdh_x(pubkey), "sha256")
+
+
+def known_key(secret: SecretKey, pubkey: str) -> bytes:
+    """Return the conversation key with a peer who writes again and again, remembered for the latest ones."""
+    remembered = secret.remembered
+    key = remembered.get(pubkey)
+    if key is None:
+        key = conversation_key(secret, pubkey)
+        if len(remembered) >= MAX_REMEMBERED:
+            remembered.clear()
+        remembered[pubkey] = key
+    return key
 
 
 def _message_keys(key: bytes, nonce: bytes) -> tuple[bytes, bytes, bytes]:

@@ -192,3 +192,13 @@ def test_junk_is_refused_in_one_way(text: str) -> None:
     """No text whatsoever raises anything but an error of ours."""
     with pytest.raises(PowdoError):
         nip44.decrypt(text, KEY)
+
+
+def test_known_keys_are_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key with a known peer is the conversation key, computed once, and few are kept."""
+    monkeypatch.setattr(nip44, "MAX_REMEMBERED", 3)
+    mine, peers = SecretKey(b"\7" * 32), [SecretKey(bytes([number]) * 32).pubkey for number in range(1, 6)]
+    for pubkey in peers * 2:
+        assert nip44.known_key(mine, pubkey) == nip44.conversation_key(mine, pubkey)
+        assert len(mine.remembered) <= 3
+    assert nip44.known_key(mine, peers[-1]) is nip44.known_key(mine, peers[-1])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from powdo.worktime.timesheets import Block, Leftover
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WIDEST = 60
 
 
 @command(
@@ -57,7 +58,7 @@ def timesheets(
                 if json:
                     run.emit(row)
                 else:
-                    rows.append(row)
+                    rows.append(_short(row, book))
         run.table(rows, json=json, headers=headers)
     finally:
         store.close()
@@ -108,8 +109,25 @@ def _items(
                 yield item
 
 
+def _short(row: dict[str, Any], book: Book) -> dict[str, Any]:
+    """Return what a table has room for, in the worker's own time."""
+    from powdo.lines import parse_time
+
+    begin, end = (parse_time(row[name]).astimezone(book.zone) for name in ("begin", "end"))
+    short: dict[str, Any] = {"begin": f"{begin:%Y-%m-%d %H:%M}", "end": f"{end:%H:%M}"}
+    short |= {"minutes": round(row["seconds"] / 60), "user": row["user"]}
+    if "project" in row:
+        where = " / ".join(part for part in (row["customer"], row["project"], row["activity"]) if part)
+        return short | {"project": where, "description": _cut(row["description"])}
+    return short | {"app": row["app"], "title": _cut(row["title"]), "reason": row["reason"]}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
 def _row(item: Block | Leftover, worker: Worker) -> dict[str, Any]:
-    from powdo.records import format_time
+    from powdo.lines import format_time
     from powdo.worktime.intervals import SECOND
     from powdo.worktime.timesheets import ALGORITHM, Block
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from powdo.errors import BadRecordError
-from powdo.records import parse_time
+from powdo.lines import parse_time
 from powdo.worktime.intervals import SECOND
 
 PULSETIME = 5 * SECOND
@@ -75,10 +75,10 @@ def _identity(data: Mapping[str, object]) -> Hashable:
 class Span:
     """An event while its borders still move."""
 
-    __slots__ = ("begin", "data", "end", "key")
+    __slots__ = ("begin", "data", "end")
 
-    def __init__(self, begin: int, end: int, key: Hashable, data: Mapping[str, object]) -> None:
-        self.begin, self.end, self.key, self.data = begin, end, key, data
+    def __init__(self, begin: int, end: int, data: Mapping[str, object]) -> None:
+        self.begin, self.end, self.data = begin, end, data
 
 
 def _whole(events: Iterable[BucketEvent]) -> list[Span]:
@@ -86,16 +86,29 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
 
     Captures are cut at whole seconds only; events that touch elsewhere are the watcher's own.
     """
-    latest: dict[Hashable, Span] = {}
     spans: list[Span] = []
+    latest: dict[Hashable, Span] = {}
+    alone: list[
+        Span
+    ] = []  # not in *latest* yet: most events meet no other, and hashing them is half the work
+    reach = -1
     for event in sorted(events, key=lambda item: item.begin):
-        key = _identity(event.data)
-        before = latest.get(key)
-        if before and (event.begin < before.end or (event.begin == before.end and not before.end % SECOND)):
-            before.end = max(before.end, event.end)
-            continue
-        latest[key] = span = Span(event.begin, event.end, key, event.data)
+        begin, end = event.begin, event.end
+        if begin > reach or (begin == reach and begin % SECOND):
+            latest.clear()
+            alone.clear()
+        else:
+            latest.update((_identity(span.data), span) for span in alone)
+            alone.clear()
+            before = latest.get(_identity(event.data))
+            if before and (begin < before.end or (begin == before.end and not begin % SECOND)):
+                before.end = max(before.end, end)
+                reach = max(reach, end)
+                continue
+        span = Span(begin, end, event.data)
+        alone.append(span)
         spans.append(span)
+        reach = max(reach, end)
     spans.sort(key=lambda item: (item.begin, item.end))
     return spans
 
@@ -106,7 +119,7 @@ def _fill(spans: list[Span], pulsetime: int) -> list[Span]:
     for span in spans[1:]:
         before = result[-1]
         gap = span.begin - before.end
-        if span.key == before.key and gap <= pulsetime:
+        if gap <= pulsetime and span.data == before.data:
             before.end = max(before.end, span.end)
             continue
         if gap and -_TRIM < gap <= pulsetime:
@@ -123,7 +136,7 @@ def _settle(spans: Iterable[Span]) -> list[Span]:
             continue
         while result and result[-1].end > span.begin:
             before = result[-1]
-            if before.key == span.key:
+            if before.data == span.data:
                 before.end = max(before.end, span.end)
                 break
             before.end = span.begin

@@ -184,6 +184,10 @@ def _holds(rule: Rule, item: Slice, zone: tzinfo) -> bool:
         text = getattr(item, name)
         if text is None or pattern.search(text) is None:
             return False
+    return _current(rule, item, zone)
+
+
+def _current(rule: Rule, item: Slice, zone: tzinfo) -> bool:
     if rule.valid_from is None and rule.valid_to is None:
         return True
     day = _day(item.begin, zone)
@@ -192,21 +196,37 @@ def _holds(rule: Rule, item: Slice, zone: tzinfo) -> bool:
 
 def match(rules: Sequence[Rule], item: Slice, zone: tzinfo = UTC) -> Rule | None:
     """Return the rule that *item* is booked by, or None; dates are those of *zone*."""
-    ordered = sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer)
-    return next((rule for rule in ordered if _holds(rule, item, zone)), None)
+    return matcher(rules, zone)(item)
 
 
 def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
     """Return `match` for many slices: what two slices have in common is looked at once."""
     known: dict[tuple[object, ...], Rule | None] = {}
     dated = any(rule.valid_from or rule.valid_to for rule in rules)
-    ordered = tuple(sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer))
+    ordered = sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer)
+    places = {name: place for place, name in enumerate(Slice._fields)}
+    tests = [
+        (rule, [(places[name], pattern.search) for name, pattern in rule.conditions]) for rule in ordered
+    ]
+
+    def look(item: Slice) -> Rule | None:
+        for rule, conditions in tests:
+            for place, search in conditions:
+                text = item[place]
+                if text is None or search(text) is None:  # type: ignore[arg-type]  # the places hold texts
+                    break
+            else:
+                if _current(rule, item, zone):
+                    return rule
+        return None
 
     def find(item: Slice) -> Rule | None:
         key = (*item[2:], _day(item.begin, zone)) if dated else item[2:]
-        if key not in known:
-            known[key] = next((rule for rule in ordered if _holds(rule, item, zone)), None)
-        return known[key]
+        try:
+            return known[key]
+        except KeyError:
+            rule = known[key] = look(item)
+            return rule
 
     return find
 

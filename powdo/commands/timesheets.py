@@ -47,13 +47,9 @@ def timesheets(
     try:
         rows: list[dict[str, Any]] = []
         for worker in _workers(store, user):
-            period = store.period(worker.id)
-            if period is None:
-                continue
-            begin = period[0] if since is None else _microseconds(since)
-            end = period[1] if until is None else _microseconds(until)
+            begin, end = _span(store, worker, since, until)
             book = _book(run, store, worker)
-            for item in _items(store, worker, book, Interval(begin, max(begin, end)), unassigned):
+            for item in _items(store, worker, book, Interval(begin, end), unassigned):
                 row = _row(item, worker)
                 if json:
                     run.emit(row)
@@ -66,6 +62,18 @@ def timesheets(
 
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _span(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> tuple[int, int]:
+    """Return the period asked for; where it is open, that of everything *worker* sent."""
+    begin, end = (
+        None if since is None else _microseconds(since),
+        None if until is None else _microseconds(until),
+    )
+    if begin is None or end is None:
+        first, last = store.period(worker.id) or (0, 0)
+        begin, end = first if begin is None else begin, last if end is None else end
+    return begin, max(begin, end)
 
 
 def _workers(store: Store, user: str | None) -> list[Worker]:

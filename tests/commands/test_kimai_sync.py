@@ -1,0 +1,184 @@
+"""`powdo kimai-sync` and `powdo timesheets` as processes, against a database and a Kimai."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from powdo.adapters.database import Store, Worker
+from tests.kimai_double import Double, Fault
+from tests.worked import add
+
+Run = Callable[..., "CompletedProcess[bytes]"]
+_RULES = """
+[kimai]
+url = "{url}"
+
+[[rule]]
+name = "website"
+editor_project = "website"
+customer = "Initech"
+project = "Website"
+activity = "Development"
+tags = ["code"]
+description = "Website"
+
+[[rule]]
+name = "mail"
+app = "thunderbird"
+customer = "Initech"
+project = "Website"
+activity = "Mail"
+"""
+
+
+@pytest.fixture
+def kimai() -> Iterator[Double]:
+    """Yield a Kimai that knows what the rules name."""
+    with Double() as double:
+        double.kimai.people()
+        double.kimai.add_customer("Initech")
+        double.kimai.add_project("Website", 1)
+        double.kimai.add_activity("Development")
+        double.kimai.add_activity("Mail", 1)
+        yield double
+
+
+@pytest.fixture
+def store(own_world: Path, kimai: Double) -> Iterator[Store]:
+    """Yield the operator's database, configured to use that Kimai."""
+    config = own_world / "powdo.toml"
+    config.write_text(_RULES.format(url=kimai.url))
+    config.chmod(0o600)
+    (own_world / "state").mkdir(mode=0o700)
+    made = Store(f"sqlite:///{own_world / 'state' / 'dvm.sqlite'}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ana(store: Store) -> Worker:
+    """Return an enrolled worker."""
+    return store.enroll("ana", pubkeys=["11" * 32])
+
+
+_TOKEN = {"POWDO_KIMAI_TOKEN": "alice"}
+
+
+def _records(done: CompletedProcess[bytes], status: int = 0) -> list[dict[str, object]]:
+    assert done.returncode == status, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_pending_takes_the_new_days_once(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """--pending books the days in which something is new; a second run has nothing to do."""
+    add(store, ana, "code", (0, 60))
+    add(store, ana, "mail", (100, 130))
+    records = _records(powdo("kimai-sync", "--pending", env=_TOKEN))
+    assert [(one["action"], one["seconds"], one["user"], one["kimai_id"]) for one in records] == [
+        ("created", 3600, "ana", 1),
+        ("created", 1800, "ana", 2),
+    ]
+    assert records[0]["customer"] == "Initech" and records[0]["algorithm"] == "powdo-1"
+    assert store.dirty(ana.id) == []
+    assert _records(powdo("kimai-sync", "--pending", env=_TOKEN)) == []
+    assert kimai.count("POST") == 2
+
+
+def test_a_period_and_a_dry_run(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """--since takes a period; -n tells and changes nothing, and leaves the days marked."""
+    add(store, ana, "code", (0, 60))
+    period = ("--since", "2026-11-16", "--until", "2026-11-17")
+    planned = _records(powdo("kimai-sync", *period, "-n", env=_TOKEN))
+    assert [one["action"] for one in planned] == ["created"]
+    assert "kimai_id" not in planned[0]
+    assert kimai.count("POST", "/api") == 0
+    assert [one["action"] for one in _records(powdo("kimai-sync", *period, env=_TOKEN))] == ["created"]
+    assert [one["action"] for one in _records(powdo("kimai-sync", *period, env=_TOKEN))] == ["unchanged"]
+    assert len(store.dirty(ana.id)) == 1
+
+
+def _ingested(**changes: object) -> bytes:
+    record = {
+        "type": "ingested", "v": 1, "wrap": "aa" * 32, "rumor": "bb" * 32, "worker": "ana", "npub": "npub1",
+        "device": "d", "sequence": 1, "begin": "2026-11-16T08:00:00Z", "end": "2026-11-16T09:00:00Z",
+        "sha256": "cc" * 32, "size": 1, "screenshots": 0, "bucket_events": 3,
+    }  # fmt: skip
+    return json.dumps(record | changes).encode() + b"\n"
+
+
+def test_ingested_records_come_in(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """The days of `ingested` records are booked; a bad line is told and the others go on."""
+    add(store, ana, "code", (0, 60))
+    lines = _ingested(worker="eve") + b"nonsense\n" + _ingested(rumor="dd" * 32) + _ingested(rumor="ee" * 32)
+    done = powdo("kimai-sync", stdin=lines, env=_TOKEN)
+    assert [one["action"] for one in _records(done, 65)] == ["created"]
+    assert b"no worker is called 'eve'" in done.stderr
+    assert store.dirty(ana.id) == []
+
+
+def test_one_syncer_at_a_time(powdo: Run, store: Store, ana: Worker, own_world: Path) -> None:
+    """While another run holds the lock, a run ends with `retry later` and books nothing."""
+    add(store, ana, "code", (0, 60))
+    with (own_world / "state" / "kimai-sync.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = powdo("kimai-sync", "--pending", env=_TOKEN)
+    assert done.returncode == 75
+    assert b"another kimai-sync is running" in done.stderr
+    assert len(store.dirty(ana.id)) == 1
+
+
+def test_a_kimai_that_is_away_keeps_the_marks(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """A 503 on the POST ends with status 75; the day stays marked, and the next run books it once."""
+    add(store, ana, "code", (0, 60))
+    kimai.faults.append(Fault("fail", "POST", "/api/timesheets", status=503))
+    assert powdo("kimai-sync", "--pending", env=_TOKEN).returncode == 75
+    assert len(store.dirty(ana.id)) == 1
+    assert [one["action"] for one in _records(powdo("kimai-sync", "--pending", env=_TOKEN))] == ["created"]
+    assert len(kimai.kimai.rows) == 1
+
+
+def test_what_is_refused_stays_marked(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """A timesheet that Kimai refuses for good is told with status 69, and its day stays marked."""
+    kimai.kimai.projects[1]["end"] = "2026-01-31"
+    add(store, ana, "code", (0, 60))
+    done = powdo("kimai-sync", "--pending", env=_TOKEN)
+    assert done.returncode == 69
+    assert b"project: The selected choice is invalid" in done.stderr
+    assert len(store.dirty(ana.id)) == 1
+
+
+def test_a_rejected_token(powdo: Run, store: Store, ana: Worker) -> None:
+    """A wrong token ends with 77, and is not shown."""
+    done = powdo("kimai-sync", "--pending", env={"POWDO_KIMAI_TOKEN": "hunter2"})
+    assert done.returncode == 77
+    assert b"rejects the token" in done.stderr and b"hunter2" not in done.stderr
+
+
+def test_options_that_make_no_sense_together(powdo: Run, store: Store) -> None:
+    """--since with --pending, --until alone, and a period that is none, are refused."""
+    for flags in (("--since", "monday", "--pending"), ("--until", "monday"), ("--since", "2030-01-01")):
+        assert powdo("kimai-sync", *flags, env=_TOKEN).returncode == 2
+
+
+def test_timesheets_are_shown(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """`timesheets` shows blocks with their block seconds; --unassigned shows what is in none."""
+    add(store, ana, "code", (0, 60), (64, 90))
+    add(store, ana, "web", (100, 110))
+    period = ("--since", "2026-11-16", "--until", "2026-11-17")
+    [block] = _records(powdo("timesheets", *period, "--json"))
+    assert block["seconds"] == 5400
+    assert (block["begin"], block["end"]) == ("2026-11-16T08:00:00Z", "2026-11-16T09:30:00Z")
+    assert (block["user"], block["customer"], block["project"]) == ("ana", "Initech", "Website")
+    assert (block["tags"], block["description"], block["source"]) == (["code"], "Website", "website")
+    [rest] = _records(powdo("timesheets", *period, "--json", "--unassigned", "--user", "ana"))
+    assert (rest["seconds"], rest["app"], rest["reason"]) == (600, "firefox", "no rule")
+    table = powdo("timesheets", *period).stdout.decode()
+    assert "Initech / Website / Development" in table and "90" in table
+    assert powdo("timesheets", "--user", "eve").returncode == 2
+    assert not kimai.calls

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -288,6 +289,7 @@ def _line(text: bytes) -> Callable[[BlobServer, Path], JsonEvent]:
     return lambda server, folder: parcel(folder, server, sample(buckets=(text,))).wrapped()
 
 
+_LONG = b'{"timestamp":"2026-11-18T11:07:41Z","duration":1,"data":{"t":"%s"}}\n' % (b"x" * (1 << 20))
 _OUTSIDE = b'{"timestamp":"2026-11-18T12:00:00Z","duration":1,"data":{}}\n'
 _HUGE = b'{"timestamp":"2026-11-18T11:07:41Z","duration":1,"data":{"n":1e999}}\n'
 
@@ -345,6 +347,7 @@ BUNDLES: dict[str, tuple[int, str, Callable[[BlobServer, Path], JsonEvent]]] = {
     "no manifest": (65, "belong", lambda server, folder: _own(server, members(sample())[1:])),
     "not an event": (65, "bucket event 1", _line(b"{}\n")),
     "an event elsewhere": (65, "outside", _line(_OUTSIDE)),
+    "an endless line": (65, "longer than 1048576", _line(_LONG)),
     "an infinite number": (65, "cannot be written", _line(_HUGE)),
     "a link signed by another": (76, "another than the author", _proof(BEN)),
     "a forged link": (76, "signature of the link", _bad_link_signature),
@@ -573,6 +576,31 @@ def test_a_killed_run_loses_nothing(dvm: Operator, server: BlobServer, tmp_path:
     out, err = second.communicate(b"", timeout=60)
     assert (second.returncode, err) == (0, b"")
     assert json.loads(out)["wrap"] == wrap["id"]
+
+
+def test_a_stopped_run_gives_its_claims_back(dvm: Operator, server: BlobServer, tmp_path: Path) -> None:
+    """A run that is told to end finishes the wrap in hand, frees the others, and dies of the signal."""
+    inbox = dvm.inbox()
+    for number in (1, 2, 3):
+        wrap = parcel(tmp_path, server, sample(sequence=number, capture_id=f"c{number}")).wrapped()
+        inbox.add(wrap, "wss://relay", NOW - 100 + number)
+    server.pause = 1
+    process = _process(dvm, "--pending")
+    limit = time.monotonic() + 30
+    while not server.visits and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert [json.loads(line)["sequence"] for line in out.splitlines()] == [1]
+    store = dvm.store()
+    with store.database.read() as connection:
+        leases = connection.execute(
+            sa.text("SELECT state, lease_until FROM inbox ORDER BY received_at")
+        ).all()
+    store.close()
+    inbox.close()
+    assert leases == [("done", 0), ("waiting", 0), ("waiting", 0)]
 
 
 def test_the_queue_is_taken_while_stdin_is_open(dvm: Operator, server: BlobServer, tmp_path: Path) -> None:

@@ -112,9 +112,14 @@ def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -
         .where(events.begin_us < end, events.end_us >= begin)
         .order_by(events.begin_us)
     )
-    return tuple(
-        BucketEvent(first, last, json.loads(data)) for first, last, data in connection.execute(query)
-    )
+    known: dict[str, Any] = {}  # windows come back with the same title again and again
+    result: list[BucketEvent] = []
+    for first, last, text in connection.execute(query):
+        data = known.get(text)
+        if data is None:
+            data = known[text] = json.loads(text)
+        result.append(BucketEvent(first, last, data))
+    return tuple(result)
 
 
 def add_events(

@@ -37,13 +37,16 @@ def ingest(run: Run, files: tuple[str, ...], pending: bool, timeout: float) -> N
     Reads gift wraps; writes an ingested or a rejected record for each, after the commit.
     """
     ingester = _Ingester(run, timeout)
-    run.stage(
-        files,
-        ingester.handle,
-        key=lambda event: str(event.get("id")),
-        pending=ingester.pending if pending else None,
-        next_retry=ingester.next_retry,
-    )
+    try:
+        run.stage(
+            files,
+            ingester.handle,
+            key=lambda event: str(event.get("id")),
+            pending=ingester.pending if pending else None,
+            next_retry=ingester.next_retry,
+        )
+    finally:
+        ingester.close()
 
 
 class _Ingester:
@@ -68,6 +71,12 @@ class _Ingester:
             ),
         )
         self._claimed: dict[str, Item] = {}
+
+    def close(self) -> None:
+        """Give back what was claimed and not handled, so that other hosts need not wait for the lease."""
+        for wrap in self._claimed:
+            self._inbox.release(wrap)
+        self._store.close()
 
     # --- the queue ---
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from powdo.adapters.archive_reader import Opened, open_bundle
 from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
 from powdo.errors import BadRecordError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
-from powdo.lines import decode_line
+from powdo.lines import MAX_LINE, decode_line
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event
 from powdo.nips.giftwrap import Unwrapped, unwrap
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 GIVE_UP = 30 * 86_400
 #: ActivityWatch cuts durations at the millisecond, so an event may reach so far out of its period.
 _SLACK = 1_000
+#: A year of ActivityWatch has about so many; they are in memory at once.
+_MOST_EVENTS = 1_000_000
 
 _FILE_MESSAGE = 15  # NIP-17
 
@@ -186,6 +188,8 @@ class Receiver:
 
 def _delivery(unwrapped: Unwrapped, worker: Worker, message: FileMessage, opened: Opened) -> Delivery:
     event = opened.proof["event"]
+    if opened.manifest.bucket_events > _MOST_EVENTS:
+        raise BadRecordError(f"the bundle holds more than {_MOST_EVENTS} bucket events")
     if event is not None:
         _check_signature(event, opened.link.content, unwrapped.rumor.pubkey)
     return Delivery(
@@ -230,7 +234,8 @@ def _read_events(path: Path, item: BucketFile) -> list[StoredEvent]:
     """Return the bucket events in *path*. Raises: BadRecordError when one is malformed or out of place."""
     events: list[StoredEvent] = []
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        lines = iter(lambda: file.readline(MAX_LINE + 1), b"")  # a line may be as long as the file
+        for number, line in enumerate(lines, 1):
             try:
                 event = parse_bucket_event(decode_line(line))
                 if not item.begin - _SLACK <= event.begin <= event.end <= item.end + _SLACK:

@@ -46,13 +46,12 @@ def _is_wayland(variables: Mapping[str, str]) -> bool:
 
 def _sessions(proc: Path) -> Iterator[dict[str, str]]:
     """Yield the environments of this user's session programs."""
-    for entry in os.scandir(proc):
-        if not entry.name.isdigit():
+    for folder in proc.iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            if entry.stat().st_uid != os.getuid():
+            if folder.stat().st_uid != os.getuid():
                 continue
-            folder = Path(entry.path)
             if (folder / "comm").read_text("utf-8", "replace").strip() not in _SESSIONS:
                 continue
             content = (folder / "environ").read_bytes().decode("utf-8", "surrogateescape")

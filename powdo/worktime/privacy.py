@@ -147,7 +147,7 @@ def strip_url(text: str) -> str:
     opaque = _OPAQUE.match(text)
     if opaque:
         return text if opaque[1].lower() == "about" and "?" not in text else opaque[0]
-    return re.split(r"[?#]", _strip_urls(text), maxsplit=1)[0]
+    return _strip_urls(re.split(r"[?#]", text, maxsplit=1)[0])
 
 
 def _strip_urls(text: str) -> str:

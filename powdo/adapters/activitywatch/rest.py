@@ -105,12 +105,13 @@ class ActivityWatch:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self._timeout)
         late = threading.Event()
+        links: list[socket.socket] = []  # the connection forgets its socket once an answer has begun
 
         def expire() -> None:
             late.set()
-            if connection.sock is not None:
+            for link in links:
                 try:
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    link.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # it ended by itself in this instant
 
@@ -119,6 +120,7 @@ class ActivityWatch:
         try:
             timer.start()
             connection.connect()
+            links.append(connection.sock)
             if late.is_set():
                 raise TimeoutError
             connection.request("GET", f"{parts.path}/api/0/{path}", headers=self._headers)

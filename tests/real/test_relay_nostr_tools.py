@@ -1,0 +1,69 @@
+"""powdo's relay with npm nostr-tools as its client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relay_helpers import relay_thread, signed, wrap_for
+
+from powdo.nips.curve import SecretKey
+from powdo.servers.relay.policy import Policy
+
+HERE = Path(__file__).parent
+
+
+class Client:
+    """A nostr-tools client in a node process."""
+
+    def __init__(self, node: str, url: str) -> None:
+        # Node 20 has a websocket client only behind this flag; later ones take it without a word.
+        command = [node, "--experimental-websocket", str(HERE / "nostr_tools_relay.mjs"), url]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def ask(self, operation: str, **request: Any) -> Any:
+        """Return the answer, or the error as text."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"operation": operation, **request}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer.get("error", answer.get("result"))
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate(timeout=20)
+
+
+@pytest.mark.real
+def test_nostr_tools_publishes_and_reads_at_our_relay(node: str, tmp_path: Path) -> None:
+    """nostr-tools authenticates, publishes and queries, and sees wraps only as their recipient."""
+    alice, bob = SecretKey(os.urandom(32)), SecretKey(os.urandom(32))
+    with relay_thread(tmp_path, Policy(allowed={alice.pubkey})) as url:
+        sender, reader = Client(node, url), Client(node, url)
+        try:
+            note, wrap = signed(alice, content="ä\u007f€\u2028"), wrap_for(bob.pubkey)
+            assert sender.ask("publish", event=note.to_json()) == ""
+            assert "auth-required" in sender.ask("publish", event=wrap.to_json())
+            assert sender.ask("auth", secret=alice.secret_bytes().hex()) == ""
+            assert sender.ask("publish", event=wrap.to_json()) == ""
+            assert reader.ask("fetch", filter={"kinds": [1]}) == [note.id]
+            assert reader.ask("fetch", filter={"ids": [wrap.id]}) == []
+            asked = {"kinds": [1059], "#p": [bob.pubkey]}
+            assert "auth-required" in reader.ask("fetch", filter=asked)
+            assert reader.ask("auth", secret=bob.secret_bytes().hex()) == ""
+            assert reader.ask("fetch", filter=asked) == [wrap.id]
+            assert reader.ask("count", filter=asked) == 1
+            assert sender.ask("pool", filter=asked, secret=bob.secret_bytes().hex()) == [wrap.id]
+        finally:
+            sender.close()
+            reader.close()

@@ -16,7 +16,7 @@ from typing import Any
 from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
 
-from powdo.errors import BadRecordError, KeyRejectedError
+from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError
 
 _CONTEXT = GLOBAL_CONTEXT.ctx
 _COPY_X_TYPE = "int(unsigned char *, const unsigned char *, const unsigned char *, void *)"
@@ -24,14 +24,38 @@ _HEX_LENGTH = 64
 
 
 @lru_cache(maxsize=1)
-def _copy_x() -> Any:
-    """Return the ECDH callback that keeps x unhashed (NIP-44); closures are made when needed."""
+def _copy_x() -> tuple[Any, Any]:
+    """Return the ECDH callback that keeps x unhashed (NIP-44), and what must live as long as it."""
 
     def copy(output: Any, x: Any, _y: Any, _data: Any) -> int:
         ffi.memmove(output, x, 32)
         return 1
 
-    return ffi.callback(_COPY_X_TYPE, copy)
+    try:
+        callback = ffi.callback(_COPY_X_TYPE, copy)
+    except MemoryError:  # cffi wants writable code: none under MemoryDenyWriteExecute= of systemd
+        return _copy_x_without_cffi()
+    return callback, callback
+
+
+def _copy_x_without_cffi() -> tuple[Any, Any]:
+    """Return the same callback made by ctypes, whose libffi has its closures in read-only memory."""
+    import ctypes  # takes milliseconds to load and is rarely needed
+
+    def copy(output: int, x: int, _y: int, _data: int) -> int:
+        ctypes.memmove(output, x, 32)
+        return 1
+
+    pointer = ctypes.c_void_p
+    try:
+        function = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer, pointer, pointer)(copy)
+    except MemoryError:
+        raise ConfigurationError(
+            "the system allows no callbacks, which key agreement needs",
+            hint="run the service without MemoryDenyWriteExecute=",
+        ) from None
+    address = ctypes.cast(function, pointer).value
+    return ffi.cast("secp256k1_ecdh_hash_function", address), function
 
 
 class SecretKey:
@@ -85,7 +109,7 @@ class SecretKey:
         if lib.secp256k1_ec_pubkey_parse(_CONTEXT, point, b"\x02" + _pubkey_bytes(pubkey), 33) != 1:
             raise BadRecordError(f"public key '{pubkey}' is not on the curve")
         shared = ffi.new("unsigned char[32]")
-        if lib.secp256k1_ecdh(_CONTEXT, shared, point, self._secret, _copy_x(), ffi.NULL) != 1:
+        if lib.secp256k1_ecdh(_CONTEXT, shared, point, self._secret, _copy_x()[0], ffi.NULL) != 1:
             raise KeyRejectedError("the secret key has no shared point with this public key")
         return bytes(ffi.buffer(shared))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from powdo.errors import BadRecordError, KeyRejectedError
+from powdo.nips import curve
 from powdo.nips.curve import SecretKey, verify
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "bip340.csv"
@@ -120,3 +123,29 @@ def test_no_shared_point_off_the_curve(pubkey: str) -> None:
     """A public key that is no point is refused."""
     with pytest.raises(BadRecordError):
         SecretKey(b"\7" * 32).ecdh_x(pubkey)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the restriction is one of Linux")
+def test_shared_point_without_executable_memory() -> None:
+    """Under systemd's MemoryDenyWriteExecute= keys still agree, and on the same point."""
+    code = """
+import ctypes
+denied = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0  # PR_SET_MDWE
+from powdo.nips.curve import SecretKey
+print(denied, SecretKey(b"\\1" * 32).ecdh_x(SecretKey(b"\\2" * 32).pubkey).hex())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    denied, shared = result.stdout.split()
+    assert shared == SecretKey(b"\1" * 32).ecdh_x(SecretKey(b"\2" * 32).pubkey).hex()
+    if denied != "True":
+        pytest.skip("this kernel cannot deny it")
+
+
+def test_both_callbacks_agree() -> None:
+    """The callback made by ctypes gives the same x as the one made by cffi."""
+    one, other = SecretKey(b"\3" * 32), SecretKey(b"\5" * 32)
+    expected = one.ecdh_x(other.pubkey)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "_copy_x", curve._copy_x_without_cffi)
+        assert other.ecdh_x(one.pubkey) == expected

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,13 @@ def test_short_signature_is_refused_by_verify_too() -> None:
     )
     with pytest.raises(PeerProtocolError):
         short.verify()
+
+
+@pytest.mark.parametrize("sig", ["zz" * 64, " " * 128, ""])
+def test_signature_that_is_no_hex_is_refused_by_verify_too(sig: str) -> None:
+    """An event that was not read from JSON is not trusted to carry hex."""
+    with pytest.raises(PeerProtocolError):
+        replace(make(), sig=sig).verify()
 
 
 def test_only_the_author_signs() -> None:

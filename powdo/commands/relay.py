@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from powdo.errors import ConfigurationError, UsageError
 from powdo.options import Run, command, group
 
 if TYPE_CHECKING:
-    from powdo.servers.relay.application import Config
+    from powdo.servers.relay.application import Config, Network
     from powdo.settings.schema import Relay as Section
 
 
@@ -120,7 +119,9 @@ def _config(
     )
 
 
-def _networks(texts: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _networks(texts: tuple[str, ...]) -> list[Network]:
+    import ipaddress
+
     try:
         return [ipaddress.ip_network(text) for text in texts]
     except ValueError as error:

@@ -10,6 +10,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from powdo.errors import CannotCreateError, OutputError
+from powdo.errors import BusyError, CannotCreateError, OutputError
 from powdo.nips.filters import Filter
 from powdo.servers.relay.query import Value, select
 from powdo.servers.relay.writing import SCHEMA, Outcome, Write, store_event, sweep
@@ -39,6 +41,22 @@ class Found:
     raw: bytes
 
 
+def _lock(directory: Path) -> int:
+    """Return the descriptor that keeps a second relay out of *directory*."""
+    path = directory / "relay.lock"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise BusyError(f"another relay holds '{path}'") from None
+    return descriptor
+
+
 class Store:
     """The events in *directory*; *delivered* is called in the loop's thread after each commit."""
 
@@ -49,8 +67,8 @@ class Store:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
         self._local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = _lock(directory)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file.touch(mode=0o600)
             self._db = sqlite3.connect(self._file, timeout=10, isolation_level=None, check_same_thread=False)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "busy_timeout=10000"):
@@ -82,6 +100,7 @@ class Store:
             self._writer.join()
         self._readers.shutdown()
         self._db.close()
+        os.close(self._lock)
 
     # --- writing, in the writer's thread ---
 
@@ -158,7 +177,7 @@ class Store:
             return await loop.run_in_executor(
                 self._readers, lambda: self._reader().execute(sql, values).fetchall()
             )
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        except (sqlite3.Error, UnicodeError, OverflowError, RuntimeError) as error:  # the last: shut down
             raise OutputError(f"cannot read '{self._file}': {error}") from None
 
     def _reader(self) -> sqlite3.Connection:

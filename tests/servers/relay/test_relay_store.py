@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from relay_helpers import client, new_key, signed
+from relay_helpers import client, new_key, running_relay, signed
 
+from powdo.errors import BusyError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
-from powdo.servers.relay.policy import WRAPS, recipient_of
+from powdo.servers.relay.application import Relay
+from powdo.servers.relay.policy import WRAPS, Policy, recipient_of
 from powdo.servers.relay.query import is_ephemeral, select
 from powdo.servers.relay.writing import SCHEMA, Write, store_event
 
@@ -106,6 +110,38 @@ def test_the_newest_wraps_of_a_recipient_are_read_in_index_order() -> None:
     assert "created_at>?" in plan[0]
     assert not [line for line in plan if line == "USE TEMP B-TREE FOR ORDER BY"]
     db.close()
+
+
+def test_a_full_disk_is_answered_and_over_when_there_is_room(tmp_path: Path) -> None:
+    """What cannot be stored gets `error:`, the relay goes on, and stores again when it can."""
+
+    async def scenario() -> None:
+        async with running_relay(tmp_path, Policy(allowed=(), open=True)) as url, client(url) as writer:
+            small, big = signed(KEYS[0]), signed(KEYS[0], content="x" * 100_000)
+            assert (await writer.publish(small))[0]
+            database = sqlite3.connect(tmp_path / "relay.sqlite")
+            (pages,) = database.execute("PRAGMA page_count").fetchone()
+            database.close()
+            (relay,) = (item for item in gc.get_objects() if isinstance(item, Relay) and item.urls[0] == url)
+            relay.store._db.execute(f"PRAGMA max_page_count={pages}")
+            assert await writer.publish(big) == (False, "error: cannot store the event")
+            assert await writer.ids({}) == [small.id]
+            relay.store._db.execute("PRAGMA max_page_count=1000000")
+            assert await writer.publish(big) == (True, "")
+
+    asyncio.run(scenario())
+
+
+def test_a_second_relay_keeps_out(tmp_path: Path) -> None:
+    """Two relays do not share a folder; the second is told to come back later."""
+
+    async def scenario() -> None:
+        async with running_relay(tmp_path, Policy(allowed=())):
+            with pytest.raises(BusyError):
+                async with running_relay(tmp_path, Policy(allowed=())):
+                    pass
+
+    asyncio.run(scenario())
 
 
 def start_relay(data: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:

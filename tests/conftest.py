@@ -1,0 +1,104 @@
+"""Every test has a world of its own: home, configuration, state and data lie under its tmp_path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+_CLEARED = (
+    "NSEC_MASTER_KEY",
+    "NSEC_MASTER_KEY_FILE",
+    "NOSTR_RELAY_URL",
+    "NOSTR_RELAY_ADMIN_URL",
+    "NOSTR_RELAY_ADMIN_SECRET",
+    "NOSTR_PUBLIC_RELAYS",
+    "NOSTR_ENABLED",
+    "NOSTR_ALLOWLIST_SYNC_INTERVAL",
+    "POWDO_KIMAI_TOKEN",
+    "POWDO_KIMAI_TOKEN_FILE",
+    "STATE_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "JOURNAL_STREAM",
+    "_POWDO_COMPLETE",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point home, XDG and powdo's variables into tmp_path; return that folder."""
+    from powdo.settings import environment
+
+    world = tmp_path / "world"
+    for name in _CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    places = {
+        "HOME": "home",
+        "XDG_CONFIG_HOME": "home/.config",
+        "XDG_STATE_HOME": "home/.local/state",
+        "XDG_DATA_HOME": "home/.local/share",
+        "XDG_CACHE_HOME": "home/.cache",
+        "XDG_RUNTIME_DIR": "run",
+        "POWDO_CONFIG": "powdo.toml",
+        "POWDO_STATE_DIR": "state",
+        "POWDO_DATA_DIR": "data",
+    }
+    (world / "home").mkdir(parents=True, mode=0o700)
+    (world / "run").mkdir(mode=0o700)
+    for name, place in places.items():
+        monkeypatch.setenv(name, str(world / place))
+    monkeypatch.setattr(environment, "_secrets", {})
+    return world
+
+
+class Powdo:
+    """Runs powdo, or a program of the tests that is built like it, as a process of its own."""
+
+    def __init__(self, program: tuple[str, ...]) -> None:
+        self.command = (sys.executable, *program)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return this process's environment, in which powdo can be imported, and *extra*."""
+        return os.environ | {"PYTHONPATH": str(ROOT)} | dict(extra or {})
+
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: bytes | int = b"",
+        env: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run to the end and return what came out."""
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        options["input" if isinstance(stdin, bytes) else "stdin"] = stdin
+        return subprocess.run(  # type: ignore[call-overload]  # the caller's own options
+            [*self.command, *arguments], env=self.environment(env), timeout=60, check=False, **options
+        )
+
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, **options: object
+    ) -> subprocess.Popen[bytes]:
+        """Start with pipes on all streams and return the process."""
+        for name in ("stdin", "stdout", "stderr"):
+            options.setdefault(name, subprocess.PIPE)
+        return subprocess.Popen(  # type: ignore[call-overload]  # the caller's own options
+            [*self.command, *arguments], env=self.environment(env), **options
+        )
+
+
+@pytest.fixture
+def powdo() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Return a runner of `python -m powdo`."""
+    return Powdo(("-m", "powdo"))
+
+
+@pytest.fixture
+def stage() -> Powdo:
+    """Return a runner of a filter that passes records on, through powdo's own main."""
+    return Powdo((str(ROOT / "tests" / "echo_stage.py"), "echo"))

@@ -36,7 +36,7 @@ def test_a_reader_that_goes_ends_the_stage_by_sigpipe(stage):
 
 def test_a_full_disk_is_told_with_74(stage, powdo):
     """ENOSPC on stdout ends in 74, for records as for help texts."""
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = stage(stdin=b"{}\n", stdout=full)
         assert done.returncode == 74
         assert done.stderr == b"powdo echo: error: cannot write to stdout: No space left on device\n"

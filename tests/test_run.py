@@ -1,0 +1,107 @@
+"""The loop that drives a filter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from powdo.run import Run
+
+
+def _records(output: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_no_records_in_no_records_out(stage):
+    """An upstream that yields nothing makes nothing, with status 0."""
+    done = stage()
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_what_arrives_twice_is_done_once(stage, tmp_path: Path):
+    """A record that waits in the queue and comes by stdin too is written once."""
+    queue = tmp_path / "queue"
+    queue.write_text('{"n":1}\n{"n":2}\n')
+    done = stage("--pending", "--queue", str(queue), stdin=b'{"n":2}\n{"n":3}\n{"n":3}\n')
+    assert _records(done.stdout) == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert done.returncode == 0
+
+
+def test_what_failed_is_tried_again_when_it_comes_again(stage):
+    """Only what succeeded counts as done."""
+    done = stage(stdin=b'{"fail":"RetryLaterError"}\n' * 2)
+    assert done.stderr.count(b"it failed") == 2
+
+
+def test_the_queue_is_taken_again_while_stdin_is_open(stage, tmp_path: Path):
+    """At a retry deadline the queue is looked at once more, though no record comes."""
+    queue = tmp_path / "queue"
+    queue.write_text("")
+    process = stage.start("--pending", "--queue", str(queue), "--retry", "0.2")
+    queue.write_text('{"n":1}\n')
+    assert process.stdout.readline() == b'{"n":1}\n'
+    process.stdin.write(b'{"n":2}\n')
+    process.stdin.flush()
+    assert process.stdout.readline() == b'{"n":2}\n'
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [
+        (["RetryLaterError", "BadRecordError"], 65),
+        (["PeerProtocolError", "RefusedError", "BusyError"], 76),
+        (["RefusedError", "CannotCreateError"], 73),
+    ],
+)
+def test_the_worst_failure_is_the_status(stage, names, status):
+    """Failures of single records do not stop the others, and the worst of them is the status."""
+    stdin = b"".join(b'{"fail":"%s"}\n' % name.encode() for name in names) + b'{"n":1}\n'
+    done = stage(stdin=stdin)
+    assert (done.returncode, done.stdout) == (status, b'{"n":1}\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("ConfigurationError", 78), ("KeyRejectedError", 77), ("OutputError", 74)]
+)
+def test_what_no_record_could_survive_ends_the_run(stage, name, status):
+    """A configuration, key or disk that is no good is told once, not for each record."""
+    done = stage(stdin=b'{"fail":"RefusedError"}\n{"fail":"%s"}\n{"n":1}\n' % name.encode())
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert done.stderr.count(b"error: ") == 2
+
+
+def test_a_bug_ends_in_70_with_a_traceback_only_for_vv(stage):
+    """What nobody raised on purpose is our bug, shown in full to who asks."""
+    done = stage(stdin=b'{"bug":true}\n')
+    assert done.returncode == 70
+    assert done.stderr.decode().splitlines() == [
+        "powdo echo: error: internal error: ZeroDivisionError: division by zero",
+        "powdo echo: hint: this is a bug in powdo; run it again with -vv to see where",
+    ]
+    done = stage("-vv", stdin=b'{"bug":true}\n')
+    assert done.returncode == 70
+    assert b"Traceback" in done.stderr
+    assert b"echo_stage.py" in done.stderr
+
+
+def test_a_table_escapes_and_lines_up(capfd):
+    """A report is a table without control characters, or JSON lines; no rows are no output."""
+    run = Run("powdo report")
+    rows = [{"app": "vi\x1b[2J", "seconds": 7}, {"app": None, "seconds": "007"}]
+    run.table(rows, json=False)
+    assert capfd.readouterr().out.splitlines() == [
+        "app        seconds",
+        "---------  ---------",
+        "vi\\x1b[2J  7",
+        "           007",
+    ]
+    run.table(rows, json=False, headers=False)
+    assert capfd.readouterr().out.splitlines() == ["vi\\x1b[2J  7", "           007"]
+    run.table(rows, json=True)
+    assert _records(capfd.readouterr().out.encode()) == rows
+    run.table([], json=False)
+    assert capfd.readouterr().out == ""

@@ -193,7 +193,10 @@ def operator(
 @click.option("--blossom", metavar="URL", help="The Blossom server's URL as clients see it.")
 @_YES
 def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
-    """Set up a public server: a relay and a Blossom server with data directories of their own."""
+    """Set up a public server: a relay and a Blossom server.
+
+    Each has a data directory of its own.
+    """
     from powdo.settings import environment
     from powdo.settings.paths import data_dir, private_dir
 

@@ -45,7 +45,7 @@ def serve(
     open_: bool,
     min_pow: int | None,
 ) -> None:
-    """Serve events to their readers, and gift wraps to nobody but their recipients.
+    """Serve events, and gift wraps to their recipients only.
 
     A record with the address is written once clients can connect; SIGTERM ends it cleanly. What DIR's
     allowlist.json holds is read again when it changes.

@@ -27,7 +27,7 @@ def users() -> None:
     parent=users,
     epilog="powdo users add npub1… --name ana --access npub1… --kimai-user 3 --timezone Europe/Berlin",
 )
-@click.argument("npubs", nargs=-1, metavar="NPUB...")
+@click.argument("npubs", nargs=-1, metavar="[NPUB]...")
 @click.option("--name", required=True, help="What the worker is called here.")
 @click.option("--access", multiple=True, metavar="NPUB", help="A pseudonym that relay and Blossom may know.")
 @click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
@@ -78,7 +78,10 @@ def show(run: Run, name: str, json: bool, headers: bool) -> None:
 @command("remove", parent=users, epilog="powdo users remove ana")
 @click.argument("name")
 def remove(run: Run, name: str) -> None:
-    """Refuse what a worker sends from now on; what they sent is kept, `users add` enrolls them again."""
+    """Refuse what a worker sends from now on.
+
+    What they sent is kept; `users add` enrolls them again.
+    """
     with _store(run) as store:
         _known(store.remove(name), name)
 

@@ -46,10 +46,12 @@ def _text(data: Mapping[str, object], key: str) -> str | None:
 
 
 def _windows(bucket: Bucket) -> list[Slice]:
-    return [
-        Slice(span.begin, span.end, _text(span.data, "app") or "", _text(span.data, "title") or "")
-        for span in flooded(bucket.events)
-    ]
+    result: list[Slice] = []
+    for span in flooded(bucket.events):
+        app, title = span.data.get("app"), span.data.get("title")
+        app, title = app if isinstance(app, str) else "", title if isinstance(title, str) else ""
+        result.append(Slice(span.begin, span.end, app, title))
+    return result
 
 
 def _cut(item: Slice, begin: int, end: int) -> Slice:

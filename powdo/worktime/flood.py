@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from powdo.errors import BadRecordError
@@ -92,7 +93,7 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
         Span
     ] = []  # not in *latest* yet: most events meet no other, and hashing them is half the work
     reach = -1
-    for event in sorted(events, key=lambda item: item.begin):
+    for event in sorted(events, key=attrgetter("begin")):
         begin, end = event.begin, event.end
         if begin > reach or (begin == reach and begin % SECOND):
             latest.clear()
@@ -109,7 +110,7 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
         alone.append(span)
         spans.append(span)
         reach = max(reach, end)
-    spans.sort(key=lambda item: (item.begin, item.end))
+    spans.sort(key=attrgetter("begin", "end"))
     return spans
 
 

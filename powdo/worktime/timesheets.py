@@ -128,9 +128,9 @@ class _Runs:
         """Return whether two neighbours are both there and within reach."""
         return one is not None and other is not None and self._reach(one.end, other.begin)
 
-    def add(self, item: Slice, rule: Rule | None) -> None:
+    def add(self, item: Slice, rule: Rule | None, booking: _Booking | None) -> None:
         """Put *item* at the end of the chain."""
-        booking, last = _booking(rule), self.last
+        last = self.last
         if last is not None and last.booking == booking and self._reach(last.end, item.begin):
             last.end = item.end
             last.pieces.append((item, rule))
@@ -198,8 +198,12 @@ def _most(weights: Counter[str]) -> list[str]:
 def _block(run: _Run, booking: _Booking, begin: int, end: int) -> Block:
     texts: Counter[str] = Counter()
     names: Counter[str] = Counter()
+    ours: dict[int, bool] = {}
     for item, rule in run.pieces:
-        if rule is not None and _booking(rule) == booking:
+        mine = ours.get(id(rule))
+        if mine is None:
+            mine = ours[id(rule)] = _booking(rule) == booking
+        if mine and rule is not None:
             names[rule.name] += item.end - item.begin
             texts[describe(rule, item)] += item.end - item.begin
     customer, project, activity, tags, billable = booking
@@ -244,8 +248,12 @@ def build(
     limits = limits or Limits()
     barriers = union(walls)
     runs = _Runs(limits, barriers)
+    bookings: dict[int, _Booking | None] = {}
     for item in _outside(slices, barriers):
-        runs.add(item, find(item))
+        rule = find(item)
+        if id(rule) not in bookings:
+            bookings[id(rule)] = _booking(rule)
+        runs.add(item, rule, bookings[id(rule)])
     runs.absorb()
     blocks: list[Block] = []
     leftovers: list[Leftover] = []

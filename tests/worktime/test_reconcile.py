@@ -36,7 +36,8 @@ def _row(begin: int = 0, end: int = 60, **values: object) -> SentTimesheet:
     known: dict[str, object] = {
         "id": f"r{begin}", "worker": 1, "marker": "powdo-00000001", "kimai_id": 1, "state": "sent",
         "begin": begin * MINUTE, "end": end * MINUTE, "user": 4, "project": 1, "activity": 1,
-        "tags": ("a", "b"), "description": "d", "billable": None, "fingerprint": _listed(begin, end).fingerprint,
+        "tags": ("a", "b"), "description": "d", "billable": None,
+        "fingerprint": _listed(begin, end).fingerprint,
     }  # fmt: skip
     return SentTimesheet(**(known | values))  # type: ignore[arg-type]  # of the right kinds
 

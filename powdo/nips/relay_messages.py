@@ -17,6 +17,8 @@ from powdo.records import decode_json
 
 MAX_SUBSCRIPTION_ID = 64
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
 #: The machine-readable prefixes of NIP-01 and NIP-42, and strfry's `replaced`.
 PREFIXES = frozenset(
     {
@@ -266,9 +268,9 @@ def _parse_request(value: list[object]) -> Request:
 
 def encode(*parts: object) -> str:
     """Return one message as minified JSON."""
-    return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return _encode(parts)
 
 
 def encode_event(event: Event) -> str:
     """Return *event* as minified JSON, as it is stored and sent on."""
-    return json.dumps(event.to_json(), separators=(",", ":"), ensure_ascii=False)
+    return _encode(event.to_json())

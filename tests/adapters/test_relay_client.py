@@ -86,6 +86,21 @@ def test_a_wrap_is_published_after_authentication_on_one_connection(tmp_path: Pa
         assert set(ask(url, {"kinds": [1059]}, key=BOB)) == {wrap.id for wrap in wraps}
 
 
+def test_a_proxy_is_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay on this machine is reached directly, whatever the environment says of proxies."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with relay_thread(tmp_path, OPEN) as url, RelayClient(url, timeout=5) as publisher:
+        assert publisher.publish(signed(ALICE)) == ""
+    with (
+        RelayClient("wss://relay.example", timeout=2) as publisher,
+        pytest.raises(RetryLaterError, match="Connection refused"),
+    ):
+        publisher.publish(signed(ALICE))
+
+
 def test_a_stranger_is_refused_for_good(tmp_path: Path) -> None:
     """Without a key, or with one that is not on the list, a wrap is refused with a hint."""
     with relay_thread(tmp_path, ALLOWED) as url:

@@ -17,8 +17,6 @@ from websockets.exceptions import (
 from powdo.errors import ConfigurationError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
 from powdo.nips.relay_messages import prefix
 
-#: What a relay may send in one message; an event of 1 MiB is more than any relay keeps.
-MAX_MESSAGE = 2 << 20
 _FINAL_STATUS = frozenset({401, 403, 404, 405, 410})
 _FOR_NOW = frozenset({"rate-limited", "error"})
 _SHOWN = 200

@@ -19,7 +19,8 @@ from typing import Protocol, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from powdo.adapters.relay.errors import FAILURES, MAX_MESSAGE, nonsense, refusal, unreachable
+from powdo.adapters.relay.errors import FAILURES, nonsense, refusal, unreachable
+from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError, PowdoError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
@@ -135,16 +136,8 @@ class _Follower:
 
     async def _connect(self) -> None:
         try:
-            async with connect(
-                self._url,
-                open_timeout=self._plan.timeout,
-                close_timeout=min(self._plan.timeout, 5.0),
-                ping_interval=_PING,
-                ping_timeout=_PING,
-                compression=None,
-                max_size=MAX_MESSAGE,
-                user_agent_header=None,
-            ) as connection:
+            options = connect_options(self._url, self._plan.timeout)
+            async with connect(self._url, ping_interval=_PING, ping_timeout=_PING, **options) as connection:
                 await self._follow(connection)
         except FAILURES as error:
             raise unreachable(self._url, error) from None

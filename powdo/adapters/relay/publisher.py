@@ -14,7 +14,8 @@ from typing import Self
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from powdo.adapters.relay.errors import FAILURES, MAX_MESSAGE, nonsense, refusal, unreachable
+from powdo.adapters.relay.errors import FAILURES, nonsense, refusal, unreachable
+from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
 from powdo.nips.relay_session import Answered, Challenged, Happening, Noticed, RelaySession
@@ -78,14 +79,7 @@ class RelayClient:
         if self._connection is None:
             self._session = RelaySession()
             self._connection = self._resources.enter_context(
-                connect(
-                    self.url,
-                    open_timeout=self._timeout,
-                    close_timeout=min(self._timeout, 5.0),
-                    compression=None,
-                    max_size=MAX_MESSAGE,
-                    user_agent_header=None,
-                )
+                connect(self.url, **connect_options(self.url, self._timeout))
             )
         return self._connection
 

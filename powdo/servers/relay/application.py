@@ -150,6 +150,8 @@ class Relay:
             heartbeat=_HEARTBEAT, compress=False, max_msg_size=limits.message, decode_text=False
         )
         await socket.prepare(request)
+        if request.transport is None:
+            return socket  # gone already
         connection = Connection(self, socket, request.transport)
         self._connections.add(connection)
         self._addresses[address] += 1

@@ -29,6 +29,7 @@ from powdo.nips.relay_messages import (
     Close,
     Publish,
     Request,
+    encode,
     encode_event,
     parse_client_message,
 )
@@ -64,13 +65,11 @@ class _Subscription:
 class Connection:
     """One client."""
 
-    def __init__(
-        self, context: Context, socket: web.WebSocketResponse, transport: asyncio.Transport | None
-    ) -> None:
+    def __init__(self, context: Context, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._context = context
         self._limits = context.policy.limits
         self._socket = socket
-        self._outgoing = Outgoing(socket, transport, self._limits)
+        self._outgoing = Outgoing(transport, self._limits)
         self._challenge = secrets.token_hex(16)
         self._keys: set[str] = set()
         self._subscriptions: dict[str, _Subscription] = {}
@@ -129,8 +128,7 @@ class Connection:
                 self._subscriptions.pop(subscription, None)
 
     def _say(self, *parts: object) -> None:
-        text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
-        self._outgoing.put(text.encode("utf-8", "replace"))
+        self._outgoing.put(encode(*parts).encode("utf-8", "replace"))
 
     def _ok(self, event_id: str, accepted: bool, message: str) -> None:
         self._say("OK", event_id, accepted, message)

@@ -480,6 +480,38 @@ def test_many_writers_get_every_answer(tmp_path: Path) -> None:
     serving(tmp_path, OPEN, scenario)
 
 
+def test_a_subscription_among_writes_misses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Events that are committed while a REQ is answered come once: stored before EOSE or live after it."""
+
+    async def scenario(url: str) -> None:
+        events = [signed(ALICE, content=str(number)) for number in range(300)]
+
+        async def write(writer: Client) -> None:
+            for event in events:
+                await writer.say("EVENT", event.to_json())
+                await asyncio.sleep(0)
+            for _ in events:
+                assert (await writer.hear())[2]
+
+        async def read(delay: float) -> None:
+            async with client(url) as reader:
+                await asyncio.sleep(delay)
+                await reader.say("REQ", "s", {"kinds": [1], "limit": 500})
+                received: list[str] = []
+                ended = False
+                while len(received) < len(events) or not ended:
+                    message = await reader.hear()
+                    ended = ended or message[0] == "EOSE"
+                    received += [message[2]["id"]] if message[0] == "EVENT" else []
+                assert sorted(received) == sorted(event.id for event in events)
+                assert await reader.quiet(0.1)
+
+        async with client(url) as writer:
+            await asyncio.gather(write(writer), *(read(number * 0.01) for number in range(10)))
+
+    serving(tmp_path, OPEN, scenario)
+
+
 def test_a_relay_that_stops_says_goodbye_and_keeps_everything(tmp_path: Path) -> None:
     """At shutdown clients get 1001; a relay started on the same folder has what was OKed."""
     event = signed(ALICE)

@@ -1,0 +1,32 @@
+"""How both clients open a connection."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from powdo.settings.units import is_loopback
+
+#: What a relay may send in one message; an event of 1 MiB is more than any relay keeps.
+MAX_MESSAGE = 2 << 20
+_LONGEST_GOODBYE = 5.0
+
+
+def connect_options(url: str, timeout: float) -> dict[str, Any]:
+    """Return the arguments of websockets' `connect`.
+
+    No compression: ciphertext does not shrink, and compressed secrets leak their length. No name of ours:
+    a relay need not know the software. A proxy of the environment is for other machines only.
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    return {
+        "open_timeout": timeout,
+        "close_timeout": min(timeout, _LONGEST_GOODBYE),
+        "compression": None,
+        "max_size": MAX_MESSAGE,
+        "user_agent_header": None,
+        "proxy": None if is_loopback(host) else True,
+    }

@@ -33,7 +33,7 @@ COMMANDS = {
     "ingest": "Fetch, check and store what gift wraps announce.",
     "users": "Enroll workers and list them.",
     "report": "Count active seconds by app, project, day, activity or worker.",
-    "timesheets": "Show the timesheets that the rules make of what was ingested; seconds are those of whole blocks.",
+    "timesheets": "Show the timesheets that the rules make of what was ingested.",
     "kimai-sync": "Create, change and delete timesheets in Kimai; what a person changed there is kept.",
     "relay": "Run the relay.",
     "blossom": "Run the Blossom server.",

@@ -85,6 +85,7 @@ class _Session:
         self._syncer = syncer
         self._dry = dry
         self._seen: set[tuple[int, Interval]] = set()
+        self._warned: set[int] = set()
 
     def period(self, since: datetime, until: datetime, user: str | None) -> None:
         """Take the time from *since* until *until* of the workers."""
@@ -138,7 +139,7 @@ class _Session:
     ) -> Iterator[Timesheet]:
         days = self._person(worker).book.days(spans)
         fresh = [day for day in days if news or (worker.id, day) not in self._seen]
-        self._syncer.complete = True
+        self._syncer.begin()
         yield from self._windows(worker, fresh)
         self._seen.update((worker.id, day) for day in days)
         if self._syncer.complete and not self._dry:
@@ -166,6 +167,12 @@ class _Session:
         from powdo.worktime.book import Book, limits
 
         settings = self._run.settings
+        if worker.kimai_user is None and worker.id not in self._warned and len(self._store.workers()) > 1:
+            self._warned.add(worker.id)
+            self._run.console.warning(
+                f"'{worker.name}' has no Kimai user, so their time is booked for the token's owner",
+                hint=f"`powdo users add --name {worker.name} --kimai-user ID` names one",
+            )
         zone = worker.timezone or next(iter(self._store.zones(worker.id)), None) or settings.dvm.timezone
         book = Book(
             rules=settings.rules,
@@ -193,6 +200,10 @@ def _session(run: Run, timeout: float, dry: bool) -> Iterator[_Session]:
     if settings.kimai.url is None:
         raise ConfigurationError(
             "no Kimai is configured", hint="set url in [kimai] to where Kimai's start page is"
+        )
+    if not any(rule.project for rule in settings.rules):
+        raise ConfigurationError(
+            "no [[rule]] books anything", hint="without rules all that was sent would be deleted in Kimai"
         )
     token = settings.kimai_token()
     client = Client(

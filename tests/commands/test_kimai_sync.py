@@ -166,6 +166,40 @@ def test_options_that_make_no_sense_together(powdo: Run, store: Store) -> None:
         assert powdo("kimai-sync", *flags, env=_TOKEN).returncode == 2
 
 
+def test_no_rules_are_refused(powdo: Run, store: Store, ana: Worker, own_world: Path, kimai: Double) -> None:
+    """Without rules nothing is done, since all that was sent would have to be deleted."""
+    (own_world / "powdo.toml").write_text(f'[kimai]\nurl = "{kimai.url}"\n')
+    add(store, ana, "code", (0, 60))
+    assert powdo("kimai-sync", "--pending", env=_TOKEN).returncode == 78
+    assert not kimai.calls
+
+
+def test_two_workers_and_one_token_are_told(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """When several workers would be booked for the token's owner, a person is told."""
+    store.enroll("bea", pubkeys=["22" * 32], kimai_user=5)
+    add(store, ana, "code", (0, 60))
+    done = powdo("kimai-sync", "--pending", env=_TOKEN)
+    assert done.returncode == 0
+    assert b"'ana' has no Kimai user" in done.stderr and b"'bea'" not in done.stderr
+
+
+def test_late_data_in_one_stream_is_told(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """A timesheet made and then changed within one run is told twice."""
+    add(store, ana, "code", (0, 60))
+    process = powdo.start("kimai-sync", env=_TOKEN)  # type: ignore[attr-defined]  # the runner is an object
+    with process:
+        process.stdin.write(_ingested())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["action"] == "created"
+        add(store, ana, "code", (60, 90))
+        process.stdin.write(_ingested(rumor="dd" * 32))
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["action"] == "updated"
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+
+
 def test_timesheets_are_shown(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
     """`timesheets` shows blocks with their block seconds; --unassigned shows what is in none."""
     add(store, ana, "code", (0, 60), (64, 90))

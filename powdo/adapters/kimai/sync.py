@@ -92,7 +92,8 @@ class Syncer:
     ) -> None:
         self._client = client
         self._kimai = Timesheets(client)
-        self._catalogue = Catalogue(client, create=create and not dry)
+        self._create_missing = create and not dry
+        self._catalogue = Catalogue(client, create=self._create_missing)
         self._store = store
         self._tag = tag
         self._dry = dry
@@ -101,6 +102,12 @@ class Syncer:
         self._stored: dict[str, SentTimesheet] = {}
         self._told: set[str] = set()
         self._done: set[tuple[int, str]] = set()
+        self.complete = True
+
+    def begin(self) -> None:
+        """Start a batch; what was refused in the one before is looked at anew."""
+        if not self.complete:
+            self._catalogue = Catalogue(self._client, create=self._create_missing)
         self.complete = True
 
     # --- one window ------------------------------------------------------------------------------
@@ -313,8 +320,8 @@ class Syncer:
         listed: Listed | None = None,
         target: _Target | None = None,
     ) -> Iterator[Timesheet]:
-        """Yield the record of *row*, unless another window of this run has shown it."""
-        if (person.id, row.id) in self._done:
+        """Yield the record of *row*; that nothing was done about it is said once a run."""
+        if action in {"unchanged", "kept"} and (person.id, row.id) in self._done:
             return
         self._done.add((person.id, row.id))
         if target is None:

@@ -45,7 +45,7 @@ def serve(
 ) -> None:
     """Keep blobs for listed keys and serve them by their sha256."""
     from powdo import loops
-    from powdo.errors import UsageError
+    from powdo.errors import ConfigurationError, UsageError
     from powdo.records import Listening
     from powdo.servers.blossom.app import serve as serve_blossom
     from powdo.servers.blossom.config import Config, parse_networks
@@ -55,13 +55,17 @@ def serve(
     where = data or told.data
     if where is None:
         raise UsageError("no folder to keep blobs in", hint="give --data DIR, or data in [blossom]")
+    try:
+        allowed = tuple(schema.pubkey(npub) for npub in allow)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--allow: {error.message}", hint=error.hint) from None
     host, port = units.parse_listen(listen or told.listen)
     config = Config(
         host=host,
         port=port,
         data=where,
         url=url or told.url,
-        allow=told.allow + tuple(schema.pubkey(npub) for npub in allow),
+        allow=told.allow + allowed,
         open=everyone or told.open,
         private=private or told.private,
         max_size=told.max_size if max_size is None else units.parse_size(max_size),

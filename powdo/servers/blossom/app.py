@@ -158,7 +158,7 @@ def _alone(config: Config) -> Iterator[None]:
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
-    """Serve until *stop* is set; `config.ready` is called with the URL once connections are taken.
+    """Serve until *stop* is set; `config.ready` is called with the local URL once connections are taken.
 
     Raises: BusyError, CannotCreateError, ConfigurationError.
     """
@@ -178,7 +178,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 Uploads(config, base, gate, storage, metadata, locks, executor),
                 Blobs(config, base, gate, storage, metadata, locks),
             )
-            await _run(config, application, listener, base, stop)
+            await _run(config, application, listener, config.local(port), stop)
         finally:
             executor.shutdown()
             await metadata.close()
@@ -208,7 +208,7 @@ def _listen(config: Config) -> socket.socket:
 
 
 async def _run(
-    config: Config, application: Application, listener: socket.socket, base: str, stop: asyncio.Event
+    config: Config, application: Application, listener: socket.socket, url: str, stop: asyncio.Event
 ) -> None:
     """Take connections until *stop*; what is being answered then may end."""
     server = _Server(
@@ -224,7 +224,7 @@ async def _run(
     await runner.setup()
     try:
         await web.SockSite(runner, listener, backlog=1024).start()
-        config.ready(base)
+        config.ready(url)
         await stop.wait()
     finally:
         await runner.cleanup()

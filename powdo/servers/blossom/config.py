@@ -48,12 +48,14 @@ class Config:
         if self.url is not None:
             check_url(self.url, ("http",))
 
-    def base(self, port: int) -> str:
-        """Return the URL that descriptors begin with, once the server listens on *port*."""
-        if self.url is not None:
-            return self.url.rstrip("/")
+    def local(self, port: int) -> str:
+        """Return the URL under which this machine reaches the server, once it listens on *port*."""
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def base(self, port: int) -> str:
+        """Return the URL that descriptors begin with."""
+        return self.local(port) if self.url is None else self.url.rstrip("/")
 
     def domains(self, port: int) -> frozenset[str]:
         """Return the names under which `server` tags may call this server; never what a client says."""

@@ -39,7 +39,10 @@ def timesheets(
     json: bool,
     headers: bool,
 ) -> None:
-    """Show the timesheets that the rules make of what was ingested; seconds are those of whole blocks."""
+    """Show the timesheets that the rules make of what was ingested.
+
+    Their seconds are those of whole blocks.
+    """
     from powdo.adapters.database import Store
     from powdo.worktime.intervals import Interval
 

@@ -55,15 +55,15 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
     if word in _WEEKDAYS:
         back = (now.weekday() - _WEEKDAYS.index(word)) % 7
         return _midnight(now.date() - timedelta(days=back))
-    if _DURATION.fullmatch(word) and word[-1:] in "smhdw":
-        return now - timedelta(seconds=parse_duration(word))
     try:
-        if len(text) == 10:
+        if _DURATION.fullmatch(word) and word[-1:] in "smhdw":
+            return now - timedelta(seconds=parse_duration(word))
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
             return _midnight(date.fromisoformat(text))
         if re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", text):
             return datetime.fromisoformat(text).astimezone()
         return parse_time(text)
-    except (ValueError, PowdoError):
+    except (ValueError, OverflowError, PowdoError):
         raise ConfigurationError(
             f"'{text[:40]}' is not a time: use RFC 3339, a date, or a word such as monday, yesterday, 2w"
         ) from None

@@ -1,0 +1,86 @@
+"""Where secrets come from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from powdo.errors import KeyRejectedError
+from powdo.settings import environment
+from powdo.settings.secrets import SecretSource
+
+
+def _source(**changes: object) -> SecretSource:
+    values: dict[str, object] = {
+        "label": "Kimai token", "variable": "POWDO_KIMAI_TOKEN", "credential": "kimai-token", "file": None,
+        "command": None, "hint": "make one",
+    }  # fmt: skip
+    return SecretSource(**(values | changes))
+
+
+def _secret(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_the_sources_count_in_their_order(tmp_path: Path, monkeypatch):
+    """Variable, then file variable, then systemd's credential, then command, then configured file."""
+    source = _source(command="echo from-command", file=_secret(tmp_path / "file", "from-file"))
+    monkeypatch.setenv("POWDO_KIMAI_TOKEN", "from-variable")
+    monkeypatch.setenv("POWDO_KIMAI_TOKEN_FILE", str(_secret(tmp_path / "named", "from-named")))
+    monkeypatch.setenv(
+        "CREDENTIALS_DIRECTORY", str(_secret(tmp_path / "c" / "kimai-token", "from-systemd").parent)
+    )
+    assert source.read(environment.variables()) == "from-variable"
+    environment._secrets.clear()
+    assert source.read(environment.variables()) == "from-named"
+    monkeypatch.delenv("POWDO_KIMAI_TOKEN_FILE")
+    assert source.read(environment.variables()) == "from-systemd"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert source.read(environment.variables()) == "from-command"
+    assert _source(file=source.file).read({}) == "from-file"
+
+
+def test_no_source_is_told_with_its_hint():
+    """Without any source the error says what is missing and how to make it."""
+    with pytest.raises(KeyRejectedError, match="no Kimai token") as caught:
+        _source(file=Path("/nowhere/at/all")).read({})
+    assert caught.value.hint == "make one"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("false", "ended with status 1"),
+        ("true", "wrote nothing"),
+        ("no-such-program-at-all", "cannot run the command"),
+        ("echo 'open", "cannot run the command"),
+    ],
+)
+def test_a_command_that_fails_is_no_reason_to_try_the_next_source(tmp_path: Path, command, message):
+    """A source that is set and fails is an error."""
+    with pytest.raises(KeyRejectedError, match=message):
+        _source(command=command, file=_secret(tmp_path / "file", "other")).read({})
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path):
+    """A file variable that points nowhere is told, not skipped."""
+    with pytest.raises(KeyRejectedError, match="cannot read the secret file"):
+        _source(command="echo x").read({"POWDO_KIMAI_TOKEN_FILE": str(tmp_path / "no")})
+
+
+def test_the_command_sees_no_secret_and_no_records(monkeypatch):
+    """The command has an empty stdin, and an environment without our secrets."""
+    monkeypatch.setenv("NSEC_MASTER_KEY", "ab" * 32)
+    environment.variables()
+    program = "import os, sys; print('NSEC_MASTER_KEY' in os.environ, len(sys.stdin.read()))"
+    command = shlex.join([sys.executable, "-c", program])
+    assert _source(command=command).read({}) == "False 0"
+    assert environment.secret("NSEC_MASTER_KEY") == "ab" * 32
+    assert "NSEC_MASTER_KEY" not in os.environ

@@ -22,7 +22,8 @@ from powdo.options import (
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
-    from powdo.adapters.kimai.sync import Person, Syncer
+    from powdo.adapters.kimai.sync import Syncer
+    from powdo.adapters.kimai.telling import Person
     from powdo.records import Timesheet
     from powdo.worktime.intervals import Interval
 
@@ -163,7 +164,7 @@ class _Session:
     def _person(self, worker: Worker) -> Person:
         from zoneinfo import ZoneInfo
 
-        from powdo.adapters.kimai.sync import Person
+        from powdo.adapters.kimai.telling import Person
         from powdo.worktime.book import Book, limits
 
         settings = self._run.settings

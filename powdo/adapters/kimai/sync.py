@@ -10,70 +10,21 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from dataclasses import replace
 
 from powdo.adapters.kimai.catalogue import Booking, Catalogue
 from powdo.adapters.kimai.client import Client
+from powdo.adapters.kimai.telling import Person, Store, as_block, record
 from powdo.adapters.kimai.timesheets import Timesheets
 from powdo.errors import PowdoError, RefusedError
 from powdo.records import Timesheet
 from powdo.worktime import reconcile
-from powdo.worktime.activity import Bucket
-from powdo.worktime.book import MARGIN, Book
-from powdo.worktime.intervals import SECOND, Interval
+from powdo.worktime.book import MARGIN
+from powdo.worktime.intervals import Interval
 from powdo.worktime.reconcile import Listed, SentTimesheet, Wanted
-from powdo.worktime.timesheets import ALGORITHM, Block
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Store(Protocol):
-    """What the syncer needs of the database."""
-
-    def bucket_events(self, worker: int, begin: int, end: int) -> list[Bucket]:
-        """Return the buckets of *worker* with what they hold in a period."""
-
-    def put_timesheet(self, sent: SentTimesheet) -> None:
-        """Keep *sent* durably."""
-
-    def sent_timesheets(self, worker: int, begin: int, end: int) -> list[SentTimesheet]:
-        """Return the ledger of *worker* in a period, without what was deleted."""
-
-    def pending_timesheets(self, worker: int) -> list[SentTimesheet]:
-        """Return the rows whose request may or may not have arrived."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """A worker, as far as the syncer needs to know them; *kimai_user* None means the token's owner."""
-
-    id: int
-    name: str
-    kimai_user: int | None
-    book: Book
-
+from powdo.worktime.timesheets import Block
 
 _Target = tuple[Block, Booking]
-
-
-def record(block: Block, user: str, booking: Booking | None = None) -> Timesheet:
-    """Return *block* as a record, without an action."""
-    return Timesheet(
-        begin=_EPOCH + timedelta(microseconds=block.begin),
-        end=_EPOCH + timedelta(microseconds=block.end),
-        seconds=(block.end - block.begin) // SECOND,
-        user=user,
-        project=booking.project_name if booking else block.project,
-        activity=booking.activity_name if booking else block.activity,
-        customer=booking.customer_name if booking else block.customer,
-        tags=block.tags,
-        billable=block.billable,
-        description=block.description,
-        source=block.source,
-        algorithm=ALGORITHM,
-    )
 
 
 class Syncer:
@@ -326,7 +277,7 @@ class Syncer:
         self._done.add((person.id, row.id))
         if target is None:
             booking = self._catalogue.booking(row.project, row.activity)
-            block = _as_block(row, listed, booking)
+            block = as_block(row, listed, booking)
         else:
             block, booking = target
         yield replace(record(block, person.name, booking), action=action, kimai_id=row.kimai_id)
@@ -335,19 +286,3 @@ class Syncer:
 def _unsent(rows: Sequence[SentTimesheet]) -> list[SentTimesheet]:
     """Return the rows that never got an answer and were not found."""
     return [row for row in rows if row.kimai_id is None and row.state == reconcile.INTENT]
-
-
-def _as_block(row: SentTimesheet, listed: Listed | None, booking: Booking) -> Block:
-    end = row.end if listed is None or listed.end is None else listed.end
-    return Block(
-        begin=listed.begin if listed else row.begin,
-        end=max(end, listed.begin) if listed else end,
-        active=0,
-        customer=booking.customer_name,
-        project=booking.project_name,
-        activity=booking.activity_name,
-        tags=listed.tags if listed else row.tags,
-        billable=row.billable,
-        description=reconcile.without_marker(listed.description) if listed else row.description,
-        source="",
-    )

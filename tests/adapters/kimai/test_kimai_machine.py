@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from powdo.adapters.database import Store
 from powdo.adapters.kimai.client import Client
-from powdo.adapters.kimai.sync import Person, Syncer
+from powdo.adapters.kimai.sync import Syncer
+from powdo.adapters.kimai.telling import Person
 from powdo.errors import RetryLaterError
 from powdo.records import Timesheet
 from powdo.worktime.book import Book

@@ -12,7 +12,8 @@ import pytest
 
 from powdo.adapters.database import Store, Worker
 from powdo.adapters.kimai.client import Client
-from powdo.adapters.kimai.sync import Person, Syncer
+from powdo.adapters.kimai.sync import Syncer
+from powdo.adapters.kimai.telling import Person
 from powdo.errors import KeyRejectedError, PowdoError, RetryLaterError
 from powdo.records import Timesheet
 from powdo.worktime.book import Book

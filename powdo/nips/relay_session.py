@@ -17,6 +17,18 @@ from dataclasses import dataclass, replace
 from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
+from powdo.nips.relay_happenings import (
+    Answered,
+    Authenticated,
+    AuthRefused,
+    Challenged,
+    Forged,
+    Happening,
+    Noticed,
+    Received,
+    SubscriptionRefused,
+    Synced,
+)
 from powdo.nips.relay_messages import (
     BadEventError,
     ChallengeMessage,
@@ -33,84 +45,6 @@ from powdo.nips.relay_paging import History
 
 #: Stands for a page where there is none any more.
 _DONE = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Challenged:
-    """The relay wants to know who we are; answer with `authenticate` or `decline`."""
-
-    challenge: str
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticated:
-    """The relay has taken our AUTH."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthRefused:
-    """The relay has refused our AUTH."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The relay's last word on a published event."""
-
-    id: str
-    accepted: bool
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A checked event of the subscription *key*."""
-
-    key: str
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """All stored events of the subscription *key* have been received."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionRefused:
-    """The relay has ended the subscription *key* for good."""
-
-    key: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Noticed:
-    """The relay says something to a person."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forged:
-    """The relay sent an event that fails a check; it was left out."""
-
-    error: PeerProtocolError
-
-
-Happening = (
-    Challenged
-    | Authenticated
-    | AuthRefused
-    | Answered
-    | Received
-    | Synced
-    | SubscriptionRefused
-    | Noticed
-    | Forged
-)
 
 
 @dataclass(slots=True)

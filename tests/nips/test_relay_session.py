@@ -17,9 +17,7 @@ from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
 from powdo.nips.nip42 import auth_event
-from powdo.nips.relay_messages import encode, parse_client_message, prefix
-from powdo.nips.relay_paging import MARGIN, History, since_after
-from powdo.nips.relay_session import (
+from powdo.nips.relay_happenings import (
     Answered,
     Authenticated,
     AuthRefused,
@@ -28,10 +26,12 @@ from powdo.nips.relay_session import (
     Happening,
     Noticed,
     Received,
-    RelaySession,
     SubscriptionRefused,
     Synced,
 )
+from powdo.nips.relay_messages import encode, parse_client_message, prefix
+from powdo.nips.relay_paging import MARGIN, History, since_after
+from powdo.nips.relay_session import RelaySession
 
 KEY = new_key()
 NOW = int(time.time())

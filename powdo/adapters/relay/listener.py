@@ -24,18 +24,18 @@ from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError, PowdoError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
-from powdo.nips.relay_paging import since_after
-from powdo.nips.relay_session import (
+from powdo.nips.relay_happenings import (
     AuthRefused,
     Challenged,
     Forged,
     Happening,
     Noticed,
     Received,
-    RelaySession,
     SubscriptionRefused,
     Synced,
 )
+from powdo.nips.relay_paging import since_after
+from powdo.nips.relay_session import RelaySession
 
 AuthSigner = Callable[[str, str], Event]
 _T = TypeVar("_T")

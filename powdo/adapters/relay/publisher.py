@@ -18,7 +18,8 @@ from powdo.adapters.relay.errors import FAILURES, nonsense, refusal, unreachable
 from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
-from powdo.nips.relay_session import Answered, Challenged, Happening, Noticed, RelaySession
+from powdo.nips.relay_happenings import Answered, Challenged, Happening, Noticed
+from powdo.nips.relay_session import RelaySession
 
 #: Returns the signed answer to a challenge of the relay at this address (NIP-42).
 AuthSigner = Callable[[str, str], Event]

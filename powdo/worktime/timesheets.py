@@ -145,7 +145,9 @@ class _Runs:
     def join(self, one: _Run, other: _Run, booking: _Booking | None) -> _Run:
         """Return *one* with its right neighbour *other* in it."""
         one.end, one.booking = other.end, booking
-        one.pieces += other.pieces
+        small, large = sorted((one.pieces, other.pieces), key=len)
+        large += small  # their order means nothing, and copying the larger one would cost a square
+        one.pieces = large
         one.after, other.gone = other.after, True
         if one.after is None:
             self.last = one

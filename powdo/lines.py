@@ -5,12 +5,11 @@ Rules:
 - strict JSON: no other encoding, no NaN, no Infinity;
 - times are RFC 3339 UTC with `Z`.
 
-Nothing heavy is imported here: every stage pays for this module at its start.
+Nothing is imported here that a help text does not need: every stage pays for this module at its start.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,6 +28,8 @@ def _refuse_constant(name: str) -> object:
 
 def decode_json(data: bytes) -> object:
     """Return what *data* holds as strict JSON: UTF-8 only, no NaN or Infinity. Raises: BadRecordError."""
+    import json
+
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -41,6 +42,8 @@ def decode_json(data: bytes) -> object:
 
 def encode_json(value: object) -> str:
     """Return *value* as minified JSON text. Raises: BadRecordError."""
+    import json
+
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
 _BACK = 2 * 86400
 
 
-@dataclass(frozen=True, slots=True)
-class _Post:
+class _Post(NamedTuple):
     """Who writes, to whom (hex), and how long a wrap may be kept."""
 
     author: SecretKey
@@ -33,6 +30,8 @@ class _Post:
 
 
 def _date_back(now: int) -> int:
+    import secrets
+
     return now - secrets.randbelow(_BACK)
 
 
@@ -59,6 +58,8 @@ def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
 
 
 def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
+    import secrets
+
     from powdo.nips.curve import SecretKey
     from powdo.nips.giftwrap import seal, wrap
 

@@ -68,14 +68,13 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _span(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> tuple[int, int]:
-    """Return the period asked for; where it is open, that of everything *worker* sent."""
-    begin, end = (
-        None if since is None else _microseconds(since),
-        None if until is None else _microseconds(until),
-    )
+    """Return the period asked for; where it is open, that of everything *worker* sent, rounding included."""
+    from powdo.worktime.intervals import DAY
+
+    begin, end = (None if edge is None else _microseconds(edge) for edge in (since, until))
     if begin is None or end is None:
         first, last = store.period(worker.id) or (0, 0)
-        begin, end = first if begin is None else begin, last if end is None else end
+        begin, end = first - DAY if begin is None else begin, last + DAY if end is None else end
     return begin, max(begin, end)
 
 

@@ -35,18 +35,20 @@ class Book:
         """Return the blocks of *slices* that stay clear of *walls*."""
         return build(slices, matcher(self.rules, self.zone), self.limits, walls)
 
-    def _midnight(self, microseconds: int) -> int:
-        """Return when the day began in which *microseconds* lies."""
+    def _midnight(self, microseconds: int, days: int = 0) -> int:
+        """Return when the day began in which *microseconds* lies, or the day *days* later."""
         shift = timedelta(seconds=self.day_start)
         local = (_EPOCH + timedelta(microseconds=microseconds)).astimezone(self.zone) - shift
-        start = local.replace(hour=0, minute=0, second=0, microsecond=0) + shift
+        start = (
+            local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) + shift + timedelta(days=days)
+        )
         return int(start.timestamp()) * SECOND
 
     def days(self, spans: Iterable[Interval]) -> list[Interval]:
         """Return the whole days that *spans*, widened by the merge gap, touch, in pieces of about a week."""
         gap = self.limits.merge_gap
         whole = [
-            Interval(self._midnight(span.begin - gap), self._midnight(span.end + gap) + DAY) for span in spans
+            Interval(self._midnight(span.begin - gap), self._midnight(span.end + gap, 1)) for span in spans
         ]
         return [piece for item in union(whole) for piece in chunks(item)]
 

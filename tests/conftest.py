@@ -1,4 +1,4 @@
-"""Every test has a world of its own: home, configuration, state and data lie under its tmp_path."""
+"""Every test has a world of its own: home, configuration, state and data lie in a folder of its own."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _CLEARED = (
 
 
 @pytest.fixture(autouse=True)
-def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point home, XDG and powdo's variables into tmp_path; return that folder."""
+def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point home, XDG and powdo's variables into a folder of the test's own; return that folder."""
     from powdo.settings import environment
 
-    world = tmp_path / "world"
+    world = tmp_path_factory.mktemp("world")
     for name in _CLEARED:
         monkeypatch.delenv(name, raising=False)
     places = {
@@ -49,7 +49,7 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "POWDO_STATE_DIR": "state",
         "POWDO_DATA_DIR": "data",
     }
-    (world / "home").mkdir(parents=True, mode=0o700)
+    (world / "home").mkdir(mode=0o700)
     (world / "run").mkdir(mode=0o700)
     for name, place in places.items():
         monkeypatch.setenv(name, str(world / place))

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,43 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from powdo.adapters.outbox import STALE_WRAP_SECONDS, Delivery, Outbox
 from powdo.errors import BadRecordError, BusyError, CannotCreateError, OutputError
-from powdo.records import Bundle, Capture
+from powdo.records import Capture
 from tests.conftest import ROOT
+from tests.outbox_steps import KEY, bundle, capture
 
-_BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-_KEY = "0f" * 32
 _BLOB = {"url": "https://blossom.example/x", "sha256": "ab" * 32, "size": 65536}
-
-
-def capture(
-    outbox: Outbox, device: str, *, now: int = 1000, cursors: dict[tuple[str, str], int] | None = None
-) -> Capture:
-    """Put one capture with a file into *outbox* and return its record."""
-    with outbox.lock("capture"):
-        sequence = outbox.next_sequence(device)
-        capture_id = uuid.uuid4().hex
-        staging = outbox.staging(capture_id)
-        (staging / "manifest.json").write_bytes(b"{}")
-        begin = _BEGIN + timedelta(minutes=5 * sequence)
-        record = Capture(
-            id=capture_id, sequence=sequence, device=device, begin=begin, end=begin + timedelta(minutes=5),
-            path=str(outbox.capture_path(capture_id)), screenshots=1, bucket_events=2,
-        )  # fmt: skip
-        outbox.add_capture(record, staging, cursors or {}, now=now)
-    return record
-
-
-def bundle(outbox: Outbox, record: Capture) -> Bundle:
-    """Bundle *record* in *outbox* and return the bundle's record."""
-    path = outbox.bundle_path(record.id)
-    path.write_bytes(b"zip")
-    made = Bundle(
-        id=record.id, sequence=record.sequence, device=record.device, begin=record.begin, end=record.end,
-        path=str(path), sha256="ab" * 32, ox="cd" * 32, size=65536, salt="00" * 16, key=_KEY,
-    )  # fmt: skip
-    outbox.set_links([(record.id, f"link-{record.id}", "{}")])
-    outbox.add_bundle(made, _KEY)
-    return made
 
 
 @pytest.fixture
@@ -167,9 +134,7 @@ class OutboxMachine(RuleBasedStateMachine):
             entry = self.outbox.get(name)
             assert entry is not None
             assert (entry.state, entry.capture) == (state, self.records[name])
-            assert (entry.key, entry.link) == (
-                (None, None) if state == "captured" else (_KEY, f"link-{name}")
-            )
+            assert (entry.key, entry.link) == ((None, None) if state == "captured" else (KEY, f"link-{name}"))
             assert entry.bundle is None or entry.bundle.key is None
             assert self.outbox.capture_path(name).exists() == (state == "captured")
         for stage, state in (("bundle", "captured"), ("upload", "bundled"), ("wrap", "uploaded")):
@@ -192,7 +157,7 @@ _CRASH = """
 import os, signal, sqlite3, sys
 from pathlib import Path
 from powdo.adapters.outbox import Outbox
-from tests.adapters.test_outbox import bundle, capture
+from tests.outbox_steps import bundle, capture
 from powdo.records import Capture
 outbox, step, at = Outbox(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 first = outbox.get(sys.argv[4]).capture if len(sys.argv) > 4 else None
@@ -264,7 +229,7 @@ def test_a_bundle_killed_at_any_call_is_made_or_made_again(tmp_path: Path):
             bundle(outbox, record)
         else:
             assert outbox.bundle_path(record.id).exists()
-            assert entry.key == _KEY
+            assert entry.key == KEY
         assert outbox.get(record.id).state == "bundled"
         outbox.close()
 
@@ -337,7 +302,7 @@ def test_the_key_is_not_in_the_stored_record(outbox: Outbox):
     made = bundle(outbox, record)
     entry = outbox.get(record.id)
     assert entry.bundle == replace(made, key=None)
-    assert _KEY not in json.dumps(entry.bundle.to_json())
+    assert KEY not in json.dumps(entry.bundle.to_json())
 
 
 def test_a_damaged_or_forbidden_outbox_is_told(tmp_path: Path):

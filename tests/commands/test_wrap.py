@@ -1,0 +1,166 @@
+"""powdo wrap, over a real outbox and keystore."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from powdo.adapters.keystore import Keystore
+from powdo.adapters.outbox import STALE_WRAP_SECONDS, Delivery, Outbox
+from powdo.lines import encode_line
+from powdo.nips.curve import SecretKey
+from powdo.nips.event import Event
+from powdo.nips.giftwrap import Unwrapped, unwrap
+from powdo.nips.nip17 import FileMessage
+from tests.outbox_steps import KEY, bundle, capture
+
+_DVM = SecretKey(b"\x01" * 32)
+_BLOBS = [{"url": "https://one.example/x.bin"}, {"url": "https://two.example/x.bin"}]
+_DAYS = 2 * 86400
+
+
+class Worker:
+    """A worker that is set up, with its outbox."""
+
+    def __init__(self, powdo, world: Path) -> None:
+        self.powdo = powdo
+        assert powdo("init", "worker", "-q", "--user", "ana", "--dvm", _DVM.pubkey).returncode == 0
+        store, master = (
+            Keystore(world / "data" / "keystore.json"),
+            bytes.fromhex((world / "master.key").read_text()),
+        )
+        self.identity, self.access = store.unlock("ana", master), store.unlock("ana-access", master)
+        self.outbox = Outbox(world / "state")
+
+    def uploaded(self) -> str:
+        """Return the id of a new bundle that has been uploaded."""
+        record = capture(self.outbox, "d1", now=int(time.time()))
+        bundle(self.outbox, record)
+        self.outbox.add_blobs(record.id, _BLOBS)
+        return record.id
+
+    def wrap(self, *arguments: str, stdin: bytes = b"", status: int = 0) -> list[Event]:
+        """Run wrap and return the events it writes, each of them verified."""
+        done = self.powdo("wrap", *arguments, stdin=stdin)
+        assert done.returncode == status, done.stderr
+        events = [Event.from_json(json.loads(line)) for line in done.stdout.splitlines()]
+        for event in events:
+            event.verify()
+        return events
+
+
+@pytest.fixture
+def worker(powdo, own_world: Path) -> Worker:
+    """Return a worker that is set up."""
+    made = Worker(powdo, own_world)
+    yield made
+    made.outbox.close()
+
+
+def _message(opened: Unwrapped) -> FileMessage:
+    return FileMessage.from_rumor(opened.rumor)
+
+
+def test_each_recipient_gets_a_wrap_that_only_they_open(worker: Worker):
+    """DVM and access key get the same rumor by the identity, which names blobs, hashes and key."""
+    name = worker.uploaded()
+    events = worker.wrap("--pending")
+    assert [event.tag_values("p") for event in events] == [(_DVM.pubkey,), (worker.access.pubkey,)]
+    opened = [unwrap(events[0], _DVM), unwrap(events[1], worker.access)]
+    assert opened[0].rumor == opened[1].rumor
+    assert opened[0].rumor.pubkey == opened[0].seal.pubkey == worker.identity.pubkey
+    message = _message(opened[0])
+    entry = worker.outbox.get(name)
+    assert (message.url, message.fallbacks) == ("https://one.example/x.bin", ("https://two.example/x.bin",))
+    assert (message.decryption_key, message.decryption_nonce) == (KEY, entry.bundle.salt)
+    assert (message.x, message.ox, message.size) == (entry.bundle.sha256, entry.bundle.ox, entry.bundle.size)
+    assert entry.state == "wrapped"
+
+
+def test_nothing_outside_tells_who_or_when(worker: Worker):
+    """The wrap's keys are new each time, its times and the seal's dated back apart, its tags only p."""
+    worker.uploaded()
+    worker.uploaded()
+    now = time.time()
+    events = worker.wrap("--pending")
+    assert len({event.pubkey for event in events}) == 4
+    known = {worker.identity.pubkey, worker.access.pubkey}
+    assert not known & {event.pubkey for event in events}
+    seals = [unwrap(event, _DVM).seal for event in events if event.tag_values("p") == (_DVM.pubkey,)]
+    times = [item.created_at for item in (*events, *seals)]
+    assert all(now - _DAYS - 5 <= at <= now + 5 for at in times)
+    assert len(set(times)) > 4
+    assert all(event.tags == (("p", event.tag_values("p")[0]),) for event in events)
+
+
+def test_a_second_run_gives_the_same_wraps(worker: Worker):
+    """What was wrapped is given out again, not made again: by the record, and not by the queue."""
+    name = worker.uploaded()
+    first = worker.wrap("--pending")
+    assert worker.wrap("--pending") == []
+    record = encode_line(worker.outbox.get(name).bundle.to_json())
+    assert worker.wrap(stdin=record) == first
+    assert [wrap.id for wrap in worker.outbox.wraps(name)] == [event.id for event in first]
+
+
+def test_a_wrap_left_unsent_for_a_day_is_made_anew(worker: Worker):
+    """A stale wrap gives way to a fresh one around the same rumor; a sent one does not."""
+    name = worker.uploaded()
+    first = worker.wrap("--pending")
+    old = int(time.time()) - STALE_WRAP_SECONDS - 10
+    worker.outbox.add_wraps(name, [(event.tag_values("p")[0], event.to_json()) for event in first], now=old)
+    again = worker.wrap("--pending")
+    assert not {event.id for event in first} & {event.id for event in again}
+    assert unwrap(again[0], _DVM).rumor == unwrap(first[0], _DVM).rumor
+    worker.outbox.add_wraps(name, [(event.tag_values("p")[0], event.to_json()) for event in again], now=old)
+    for event in again:
+        worker.outbox.mark_published(event.id, [Delivery("wss://r", True, "")], done=True, now=old)
+    assert worker.wrap("--pending") == []
+
+
+def test_a_dry_run_changes_nothing(worker: Worker):
+    """-n writes the wraps and keeps none of them."""
+    name = worker.uploaded()
+    assert len(worker.wrap("-n", "--pending")) == 2
+    assert (worker.outbox.get(name).state, worker.outbox.wraps(name)) == ("uploaded", [])
+
+
+def test_flags_choose_the_recipients(worker: Worker):
+    """--to takes the DVM's place, each recipient once; --no-self leaves the copy out."""
+    name = worker.uploaded()
+    record = encode_line(worker.outbox.get(name).bundle.to_json())
+    other = SecretKey(b"\x02" * 32)
+    events = worker.wrap("-n", "--to", other.pubkey, "--to", other.pubkey, "--no-self", stdin=record)
+    assert [event.tag_values("p") for event in events] == [(other.pubkey,)]
+    events = worker.wrap("-n", "--to", worker.access.pubkey, stdin=record)
+    assert [event.tag_values("p") for event in events] == [(worker.access.pubkey,)]
+
+
+def test_what_cannot_be_wrapped_is_told(worker: Worker, own_world: Path):
+    """A bundle without blobs, or whose key is elsewhere, is a bad record; the others go on."""
+    record = capture(worker.outbox, "d1")
+    made = bundle(worker.outbox, record)
+    foreign = made.to_json() | {"id": "foreign", "blobs": _BLOBS}
+    del foreign["key"]
+    good = made.to_json() | {"id": "good", "blobs": _BLOBS}
+    done = worker.powdo("wrap", stdin=b"".join(map(encode_line, (made.to_json(), foreign, good))))
+    assert done.returncode == 65
+    assert done.stdout.count(b"\n") == 2
+    assert b"line 1: bundle" in done.stderr
+    assert b"line 2: no key for bundle 'foreign'" in done.stderr
+    (own_world / "powdo.toml").write_text('[identity]\nuser = "ana"\n')
+    done = worker.powdo("wrap", stdin=encode_line(good))
+    assert done.returncode == 78
+    assert b"--to NPUB" in done.stderr
+
+
+def test_an_expiration_stands_on_the_wrap(worker: Worker, own_world: Path):
+    """[worker] expiration becomes a NIP-40 tag of the wrap, from now on."""
+    config = own_world / "powdo.toml"
+    config.write_text(config.read_text().replace("[worker]", '[worker]\nexpiration = "30d"'))
+    worker.uploaded()
+    for event in worker.wrap("--pending"):
+        assert abs(int(event.tag("expiration")) - time.time() - 30 * 86400) < 30

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from powdo.errors import BadRecordError, CannotCreateError, ConfigurationError, KeyRejectedError, PowdoError
+from powdo.lines import decode_json, format_time
 from powdo.nips.bech32 import decode_nsec, encode_npub, encode_nsec
 from powdo.nips.curve import SecretKey
-from powdo.records import decode_json, format_time
 from powdo.settings.paths import private_dir, write_private
 
 _FIELDS = ("encrypted_dek", "dek_iv", "dek_tag", "encrypted_nsec", "nsec_iv", "nsec_tag")

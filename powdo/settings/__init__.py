@@ -1,14 +1,13 @@
 """Settings: powdo.toml, the environment and paths, read once into one frozen object.
 
-Everything wrong is told together, with file and key. A flag beats the environment beats the file.
+Everything wrong is told together, with file and key. A flag beats the environment beats the file. Every
+stage loads this package at its start, so what few runs need is imported where it is needed.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -203,6 +202,8 @@ def _read(file: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _parse(data: bytes, file: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -210,6 +211,8 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1)
     return f"unknown {what}" + (f"; did you mean '{near[0]}'?" if near else "")
 

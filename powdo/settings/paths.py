@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,6 +79,8 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
 
     Raises: CannotCreateError, also when the file exists and *replace* is false; OutputError.
     """
+    import tempfile
+
     private_dir(path.parent)
     try:
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from powdo.errors import ConfigurationError, PowdoError
 from powdo.settings.units import check_url, parse_duration, parse_listen, parse_size
@@ -101,6 +99,8 @@ def pubkey(value: Any) -> str:
 
 def zone(value: Any) -> str:
     """Return the name of a time zone that exists."""
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(text(value))
     except (OSError, ValueError, KeyError):
@@ -110,6 +110,8 @@ def zone(value: Any) -> str:
 
 def blossom_host(value: Any) -> str:
     """Return the origin `scheme://host[:port]` of an allowed Blossom server; a bare host means https."""
+    from urllib.parse import urlsplit
+
     name = text(value)
     parts = urlsplit(http_url(name if "://" in name else f"https://{name}"))
     if parts.path or parts.query:

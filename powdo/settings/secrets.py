@@ -6,8 +6,6 @@ never a reason to try the next.
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +46,9 @@ class SecretSource:
         raise KeyRejectedError(f"no {self.label}", hint=self.hint)
 
     def _run(self) -> str:
+        import shlex
+        import subprocess
+
         try:
             done = subprocess.run(
                 shlex.split(self.command or ""),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import date, datetime, timedelta
-from urllib.parse import urlsplit
 
 from powdo.errors import ConfigurationError, PowdoError
-from powdo.records import parse_time
+from powdo.lines import parse_time
 
 _DURATION = re.compile(r"(\d{1,12})([smhdw]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -73,6 +71,8 @@ def is_loopback(host: str) -> bool:
     """Return whether *host* names this machine only."""
     if host == "localhost":
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -84,6 +84,8 @@ def check_url(text: object, schemes: tuple[str, ...]) -> str:
 
     Plain http:// and ws:// are refused off loopback. Raises: ConfigurationError.
     """
+    from urllib.parse import urlsplit
+
     wanted = " or ".join(f"{scheme}s://" for scheme in schemes)
     if not isinstance(text, str):
         raise ConfigurationError(f"'{text}' is not a URL; use {wanted}")

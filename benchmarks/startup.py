@@ -37,8 +37,10 @@ def prepare(folder: Path) -> tuple[dict[str, str], Path]:
     from powdo.lines import encode_line
     from powdo.records import Bundle
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POWDO_")} | {
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("POWDO_", "PYTHON"))}
+    environment = kept | {
         "PYTHONPATH": str(ROOT),
+        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),  # compiled once, as pip does it
         "POWDO_CONFIG": str(folder / "powdo.toml"),
         "POWDO_STATE_DIR": str(folder / "state"),
         "POWDO_DATA_DIR": str(folder / "data"),

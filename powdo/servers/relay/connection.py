@@ -60,6 +60,10 @@ class _Subscription:
     head: bytes
     #: Live events that came before EOSE; None after it.
     held: list[tuple[str, bytes]] | None
+    #: Stored events sent already, while the hub may still hand one of them on.
+    sent: set[str] | None = None
+    #: How many transactions must have been handed on before `sent` is forgotten.
+    settled: int = 0
 
 
 class Connection:
@@ -237,6 +241,7 @@ class Connection:
                     await self._outgoing.room()
         self._say("EOSE", request.subscription)
         held, subscription.held = subscription.held or [], None
+        subscription.sent, subscription.settled = sent, self._context.store.begun
         for event_id, raw in held:
             if event_id not in sent:
                 self._outgoing.put(head + raw + b"]")
@@ -247,11 +252,22 @@ class Connection:
             if not any(asked.matches(event) for asked in subscription.filters):
                 continue
             if subscription.held is None:
+                if self._is_repeated(subscription, event):
+                    continue
                 self._outgoing.put(subscription.head + raw + b"]")
             elif len(subscription.held) < _MOST_HELD:
                 subscription.held.append((event.id, raw))
             else:
                 self._outgoing.drop()
+
+    def _is_repeated(self, subscription: _Subscription, event: Event) -> bool:
+        """Return whether *event* came among the stored ones: committed before, handed on after."""
+        if subscription.sent is None:
+            return False
+        if self._context.store.handed_on >= subscription.settled:
+            subscription.sent = None
+            return False
+        return event.id in subscription.sent
 
 
 def _size(asked: Filter) -> int:

@@ -63,6 +63,10 @@ class Store:
     def __init__(self, directory: Path, delivered: Delivered) -> None:
         self._file = directory / "relay.sqlite"
         self._delivered = delivered
+        #: Transactions begun, and those whose events have been handed on. A reader may see what is committed
+        #: before it is handed on; whoever must not meet it twice compares the two.
+        self.begun = 0
+        self.handed_on = 0
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
         self._local = threading.local()
@@ -119,6 +123,7 @@ class Store:
                 batch.append(self._queue.get())
             writes = [item for item in batch if item is not None]
             if writes:
+                self.begun += 1
                 self._answer(self._commit(writes))
             if len(writes) < len(batch):
                 return
@@ -144,9 +149,15 @@ class Store:
         if self._loop is None:
             return
         try:
-            self._loop.call_soon_threadsafe(self._delivered, outcomes)
+            self._loop.call_soon_threadsafe(self._hand_on, outcomes)
         except RuntimeError:
             return  # the loop has ended; the events are safe and the clients will ask again
+
+    def _hand_on(self, outcomes: list[tuple[Write, Outcome]]) -> None:
+        try:
+            self._delivered(outcomes)
+        finally:
+            self.handed_on += 1
 
     # --- reading, in the readers' threads ---
 

@@ -82,14 +82,25 @@ def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
     )
 
 
+def _recipient(text: str) -> str:
+    """Return the hex of what --to says, which is not repeated: it might be an nsec. Raises: UsageError."""
+    from powdo.errors import PowdoError, UsageError
+    from powdo.nips.bech32 import parse_pubkey
+
+    try:
+        return parse_pubkey(text)
+    except PowdoError as error:
+        raise UsageError(f"--to names nobody: {error.message}", hint=error.hint) from None
+
+
 def _post(run: Run, to: tuple[str, ...], no_self: bool) -> _Post:
     """Return who writes to whom, from flags and settings."""
     from powdo.adapters.keystore import Keystore
     from powdo.errors import ConfigurationError
-    from powdo.nips.bech32 import decode_npub, parse_pubkey
+    from powdo.nips.bech32 import decode_npub
 
     settings = run.settings
-    recipients = tuple(dict.fromkeys(parse_pubkey(text) for text in to))
+    recipients = tuple(dict.fromkeys(_recipient(text) for text in to))
     if not recipients and settings.worker.dvm:
         recipients = (settings.worker.dvm,)
     if not recipients:

@@ -4,7 +4,7 @@ Rules:
 - a transaction that writes takes the write lock first (BEGIN IMMEDIATE), so that two runs never fail midway;
 - what is committed is on the disk (synchronous=FULL), since a record is written only after the commit;
 - alembic is imported only when the schema is not the current one;
-- a library error never leaves here as such.
+- a library error never leaves here as such, and none tells the values: keys and titles are among them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Database:
                 hint="python -m pip install 'powdo[postgresql]'",
             ) from None
         except exc.DBAPIError as error:
-            raise self._meaning(error) from error
+            raise self._meaning(error) from None  # PostgreSQL's details quote whole rows
         except exc.SQLAlchemyError as error:
             raise RetryLaterError(f"the database '{self.shown}' failed: {error}") from error
 
@@ -124,7 +124,7 @@ class Database:
         if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return ConfigurationError(f"the database '{self.shown}' is unusable: {text}")
         if isinstance(error, exc.IntegrityError | exc.ProgrammingError | exc.DataError):
-            return error  # a bug of ours: let it be seen as one
+            return RuntimeError(f"{type(error).__name__}: {text}")  # a bug of ours: let it be seen as one
         return RetryLaterError(f"the database '{self.shown}' does not answer: {text}")
 
 
@@ -163,8 +163,10 @@ def _prepare_file(name: str | None) -> None:
 
 def _make_engine(url: sa.URL, *, sqlite: bool) -> sa.Engine:
     if not sqlite:
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+        return sa.create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
+        )
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_MS / 1000})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from powdo.adapters.database import Database, engine
-from powdo.adapters.database.tables import metadata
+from powdo.adapters.database.tables import metadata, worker
 from powdo.errors import BusyError, CannotCreateError, ConfigurationError, RetryLaterError
 
 
@@ -76,6 +76,13 @@ def test_a_failed_transaction_changes_nothing(database: Database) -> None:
         raise RuntimeError
     with database.read() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM relay_sync")).scalar() == 0
+
+
+def test_no_message_tells_the_values(database: Database) -> None:
+    """What the database refuses is told without the values: a key or a title would stand in a log."""
+    with pytest.raises(RuntimeError, match="IntegrityError") as caught, database.write() as connection:
+        connection.execute(worker.insert().values(name="top-secret"))
+    assert "top-secret" not in str(caught.value)
 
 
 def test_a_locked_database_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,10 @@ class _Publisher:
         self._fan_out = tuple(url for url in dict.fromkeys(fan_out) if url not in relays)
         self._timeout = timeout
         identity = run.settings.identity
-        self._signer = None if silent else identity.access_user or identity.user
+        # a worker's identity is known only inside the encryption: no relay is told it, not even for lack of
+        # an access key
+        own = identity.user if run.settings.is_operator else None
+        self._signer = None if silent else identity.access_user or own
         self._clients: dict[str, RelayClient] = {}
         self._away: dict[str, tuple[float, PowdoError]] = {}
         self._queue: Outbox | None = None

@@ -78,8 +78,13 @@ class Settings:
         return self._needed("identity", "user", self.identity.user)
 
     def access_user(self) -> str:
-        """Return [identity] access_user, or the identity where there is none (a DVM has one key)."""
-        return self.identity.access_user or self.user()
+        """Return [identity] access_user; on a DVM without one its identity, at a worker's never.
+
+        Raises: ConfigurationError.
+        """
+        if self.is_operator and not self.identity.access_user:
+            return self.user()
+        return self._needed("identity", "access_user", self.identity.access_user)
 
     def listener(self) -> str:
         """Return whose wraps `listen` asks for: the identity's on a DVM, the access key's at a worker's."""

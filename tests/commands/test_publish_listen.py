@@ -84,7 +84,7 @@ def published(event: Event, relay: str, accepted: bool = True, message: str = ""
 
 def test_wraps_of_the_outbox_are_published_once(side: Side, relay: str) -> None:
     """--pending publishes what waits; the same wrap again is not sent, its record is written again."""
-    side.configure("[worker]", f'relays = ["{relay}"]')
+    side.configure('access_user = "me"', "[worker]", f'relays = ["{relay}"]')
     recipient = new_key()
     outbox = Outbox(side.state)
     now = int(time.time())
@@ -110,7 +110,7 @@ def add_wraps(outbox: Outbox, wraps: list[Event], now: int) -> None:
 
 def test_a_relay_that_is_away_leaves_the_wrap_waiting(side: Side, tmp_path: Path) -> None:
     """75 and a hint, nothing on stdout, and the next run publishes it."""
-    side.configure("[worker]", 'relays = ["ws://127.0.0.1:9"]')
+    side.configure('access_user = "me"', "[worker]", 'relays = ["ws://127.0.0.1:9"]')
     outbox, now = Outbox(side.state), int(time.time())
     wrap = wrap_for(new_key().pubkey)
     add_wraps(outbox, [wrap], now)
@@ -130,7 +130,7 @@ def test_a_relay_that_is_away_leaves_the_wrap_waiting(side: Side, tmp_path: Path
 
 def test_a_refusal_is_final_and_told(side: Side, tmp_path: Path) -> None:
     """A relay that does not let us in: 69, a record with accepted false, the wrap stays."""
-    side.configure()
+    side.configure('access_user = "me"')
     wrap = wrap_for(new_key().pubkey)
     with relay_thread(tmp_path / "relay", Policy(allowed=())) as url:
         status, records, said = side.run("publish", "--relay", url, events=[wrap])
@@ -146,7 +146,7 @@ def test_a_refusal_is_final_and_told(side: Side, tmp_path: Path) -> None:
 
 def test_wraps_never_go_to_fan_out_relays(side: Side, relay: str, tmp_path: Path) -> None:
     """Other events go to every relay, one record each; a fan-out relay that is away is a warning."""
-    side.configure("[worker]", f'relays = ["{relay}"]')
+    side.configure('access_user = "me"', "[worker]", f'relays = ["{relay}"]')
     wrap, note = wrap_for(side.pubkey), signed(new_key())
     with relay_thread(tmp_path / "public", Policy(allowed=(), open=True)) as public:
         arguments = ("publish", "--fan-out", public, "--fan-out", "ws://127.0.0.1:9")
@@ -159,9 +159,21 @@ def test_wraps_never_go_to_fan_out_relays(side: Side, relay: str, tmp_path: Path
         assert ask(public, {"kinds": [1059]}, key=new_key()) == []
 
 
+def test_no_relay_learns_the_identity_of_a_worker(side: Side, relay: str) -> None:
+    """Without an access key a worker publishes and listens as nobody, never as the identity."""
+    side.configure("[worker]", f'relays = ["{relay}"]')
+    wrap = wrap_for(new_key().pubkey)
+    status, records, said = side.run("publish", events=[wrap])
+    assert (status, records[0]["accepted"]) == (69, False)
+    assert "[identity]" in said
+    status, records, said = side.run("listen", "--until-eose")
+    assert (status, records) == (78, [])
+    assert "no 'access_user' in [identity]" in said
+
+
 def test_bad_events_are_told_by_line_and_the_rest_goes_on(side: Side, relay: str) -> None:
     """What is no event is 65, a forged one 76; the good one after them is published."""
-    side.configure("[worker]", f'relays = ["{relay}"]')
+    side.configure('access_user = "me"', "[worker]", f'relays = ["{relay}"]')
     good = signed(new_key())
     forged = {**good.to_json(), "content": "changed"}
     status, records, said = side.run("publish", events=[{"id": 1}, forged, good])

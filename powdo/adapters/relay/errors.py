@@ -67,7 +67,7 @@ def refusal(url: str, message: str) -> PowdoError:
     if kind in _FOR_NOW:
         return RetryLaterError(text, hint="a later run tries again")
     hints = {
-        "auth-required": "the relay wants to know who you are: give an identity that is on its allowlist",
+        "auth-required": "the relay wants to know who you are: name a key that is on its allowlist in [identity]",
         "restricted": "ask the operator of the relay to put your public key on its allowlist",
         "pow": "the relay wants proof of work, or a public key on its allowlist",
     }

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powdo.errors import BadRecordError, ConfigurationError, PowdoError
-from powdo.options import Run, command, filter_options, network_options, pending_option
+from powdo.options import Run, command, dry_run_option, filter_options, network_options, pending_option
 from powdo.records import Bundle
 
 if TYPE_CHECKING:
     from powdo.adapters.blossom import BlossomClient
     from powdo.adapters.outbox import Entry
+
+_ZIP = "application/zip"
 
 
 @command(
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 @filter_options
 @pending_option
 @network_options
-def upload(run: Run, files: tuple[str, ...], pending: bool, timeout: float) -> None:
+@dry_run_option
+def upload(run: Run, files: tuple[str, ...], pending: bool, timeout: float, dry_run: bool) -> None:
     """Put bundles on the Blossom servers.
 
     Reads bundle records, writes them with their blobs: one descriptor a server.
@@ -39,7 +42,7 @@ def upload(run: Run, files: tuple[str, ...], pending: bool, timeout: float) -> N
     uploader = _Uploader(run, timeout)
     run.stage(
         files,
-        uploader.handle,
+        uploader.show if dry_run else uploader.handle,
         key=lambda obj: f"{obj.get('id')} {obj.get('sha256')}",
         pending=uploader.pending if pending else None,
         next_retry=uploader.next_retry,
@@ -80,6 +83,28 @@ class _Uploader:
         return self._outbox.next_retry("upload")
 
     # --- one bundle ---
+
+    def show(self, obj: dict[str, Any]) -> Iterator[Bundle]:
+        """Yield the bundle record *obj* with the blobs that an upload would give it; nobody is asked."""
+        from powdo.adapters.blossom import check_file
+        from powdo.nips.blossom import Descriptor, blob_url
+
+        bundle = Bundle.from_json(obj)
+        entry = self._outbox.get(bundle.id)
+        blobs = () if entry is None else _same(entry, bundle).blobs
+        if not blobs:
+            check_file(Path(bundle.path), sha256=bundle.sha256, size=bundle.size)
+            blobs = tuple(
+                Descriptor(
+                    url=blob_url(server, bundle.sha256, _ZIP),
+                    sha256=bundle.sha256,
+                    size=bundle.size,
+                    type=_ZIP,
+                    uploaded=int(time.time()),
+                ).to_json()
+                for server in self._run.settings.worker.blossom
+            )
+        yield replace(bundle, blobs=blobs)
 
     def handle(self, obj: dict[str, Any]) -> Iterator[Bundle]:
         """Yield the bundle record *obj* with its blobs, durable by then."""

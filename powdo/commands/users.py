@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from powdo.errors import PowdoError, UsageError
-from powdo.options import Run, command, group, report_options
+from powdo.options import Run, command, dry_run_option, group, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
@@ -32,6 +32,7 @@ def users() -> None:
 @click.option("--access", multiple=True, metavar="NPUB", help="A pseudonym that relay and Blossom may know.")
 @click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
 @click.option("--timezone", metavar="TZ", help="Where the worker's days begin and end.")
+@dry_run_option
 def add(
     run: Run,
     npubs: tuple[str, ...],
@@ -39,8 +40,12 @@ def add(
     access: tuple[str, ...],
     kimai_user: int | None,
     timezone: str | None,
+    dry_run: bool,
 ) -> None:
-    """Enroll a worker by their npubs, or add to what is known of one."""
+    """Enroll a worker by their npubs, or add to what is known of one.
+
+    With -n write the worker as `users show --json` would, and change nothing.
+    """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
     keys, pseudonyms = _pubkeys(npubs), _pubkeys(access)
@@ -48,7 +53,11 @@ def add(
     with _store(run) as store:
         if not npubs and store.worker(name) is None:
             raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")
-        store.enroll(name, pubkeys=keys, access=pseudonyms, kimai_user=kimai_user, timezone=timezone)
+        worker = store.enroll(
+            name, pubkeys=keys, access=pseudonyms, kimai_user=kimai_user, timezone=timezone, dry=dry_run
+        )
+    if dry_run:
+        run.emit(_row(worker))
 
 
 @command("list", parent=users, epilog="powdo users list --json | jq -r '.access[]'")
@@ -77,13 +86,18 @@ def show(run: Run, name: str, json: bool, headers: bool) -> None:
 
 @command("remove", parent=users, epilog="powdo users remove ana")
 @click.argument("name")
-def remove(run: Run, name: str) -> None:
+@dry_run_option
+def remove(run: Run, name: str, dry_run: bool) -> None:
     """Refuse what a worker sends from now on.
 
-    What they sent is kept; `users add` enrolls them again.
+    What they sent is kept; `users add` enrolls them again. With -n write the worker as `users show --json`
+    would, and change nothing.
     """
     with _store(run) as store:
-        _known(store.remove(name), name)
+        if dry_run:
+            run.emit(_row(_known(store.worker(name), name)) | {"removed": True})
+        else:
+            _known(store.remove(name), name)
 
 
 @contextmanager

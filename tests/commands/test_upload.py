@@ -144,6 +144,17 @@ def test_a_bundle_is_uploaded_once_and_told_as_often_as_asked(worker: Worker, bl
     assert len(blossom.log) == requests
 
 
+def test_a_dry_run_asks_nobody_and_keeps_nothing(worker: Worker, blossom: Blossom) -> None:
+    """With -n the record has the blob it would get, no server hears of it, and the bundle still waits."""
+    bundle = worker.bundle(1)
+    status, records, messages = worker.upload("--pending", "-n")
+    assert (status, messages) == (0, "")
+    assert [blob["url"] for blob in records[0]["blobs"]] == [f"{blossom.url}/{bundle.sha256}.zip"]
+    assert (blossom.log, worker.state(1)) == ([], "bundled")
+    Path(bundle.path).write_bytes(b"something else")
+    assert worker.upload("--pending", "-n")[0] == 65
+
+
 def test_pending_takes_what_waits_and_what_arrives_once(worker: Worker, blossom: Blossom) -> None:
     """--pending uploads the queue in order; what comes twice is done once; a second run has no work."""
     bundles = [worker.bundle(number) for number in (1, 2, 3)]

@@ -70,6 +70,21 @@ def test_a_removed_worker_stays_listed(capfd: pytest.CaptureFixture[str]) -> Non
     assert listed(capfd)[0]["removed"] is False
 
 
+def test_a_dry_run_writes_the_worker_and_keeps_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """With -n `add` and `remove` write what the worker would be; the list stays as it was, refusals too."""
+    run("add", npub(ANA), "--name", "ana", "-n")
+    shown = json.loads(capfd.readouterr().out)
+    assert (shown["name"], shown["npubs"], shown["removed"]) == ("ana", [npub(ANA)], False)
+    assert listed(capfd) == []
+    run("add", npub(ANA), "--name", "ana")
+    with pytest.raises(UsageError, match="belongs to the worker 'ana'"):
+        run("add", npub(ANA), "--name", "ben", "--dry-run")
+    capfd.readouterr()
+    run("remove", "ana", "--dry-run")
+    assert json.loads(capfd.readouterr().out)["removed"] is True
+    assert listed(capfd)[0]["removed"] is False
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -42,9 +42,11 @@ class Workers:
         access: Iterable[str] = (),
         kimai_user: int | None = None,
         timezone: str | None = None,
+        dry: bool = False,
     ) -> Worker:
         """Return the worker *name*, made or changed so that these keys and values are theirs.
 
+        With *dry* as they would be, and nothing is kept.
         Raises: UsageError when a key is another worker's, or an identity is to be an access key too.
         """
         changes = {"kimai_user": kimai_user, "timezone": timezone}
@@ -59,7 +61,10 @@ class Workers:
             for role, keys in (("identity", pubkeys), ("access", access)):
                 for pubkey in keys:
                     self._add_key(connection, number, pubkey, role)
-            return _load(connection, worker.c.id == number)[0]
+            found = _load(connection, worker.c.id == number)[0]
+            if dry:
+                connection.rollback()
+            return found
 
     def _add_key(self, connection: sa.Connection, number: int, pubkey: str, role: str) -> None:
         insert = self._database.insert(worker_key).values(

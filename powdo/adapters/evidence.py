@@ -3,11 +3,13 @@
 Rules:
 - a file is there whole and on the disk, or not at all: it is written elsewhere, synced, then renamed;
 - it is put here before the database speaks of it; one that no row speaks of does no harm;
-- several hosts may share the folder.
+- several hosts may share the folder; whoever works in a folder of `.work` holds a lock on it, so that what a
+  killed run left there in plain text is told from what is in use, and goes with the next run.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -23,7 +25,7 @@ from powdo.settings.paths import private_dir
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORK = ".work"
-#: Work of a run that was killed is removed once no living run can still be at it.
+#: Where locks tell nothing, work is removed once no living run can still be at it.
 _ABANDONED = 86_400
 
 
@@ -44,15 +46,27 @@ class Evidence:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Return a fresh private folder beside the evidence, gone when the block ends."""
-        folder = self._work / f"{time.time_ns()}-{secrets.token_hex(8)}"
-        try:
-            folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise CannotCreateError(f"cannot create '{folder}': {error.strerror}") from None
+        folder, lock = self._locked_folder()
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+    def _locked_folder(self) -> tuple[Path, int]:
+        """Return a new folder and a descriptor that locks it; a sweep may be faster and remove it."""
+        while True:
+            folder = self._work / f"{_own_prefix()}{secrets.token_hex(8)}"
+            try:
+                folder.mkdir(mode=0o700)
+            except OSError as error:
+                raise CannotCreateError(f"cannot create '{folder}': {error.strerror}") from None
+            lock = _open_folder(folder)
+            if lock is None:
+                continue
+            if _lock(lock) is not False and folder.exists():
+                return folder, lock
+            os.close(lock)
 
     def keep(self, source: Path, sha256: str) -> Path:
         """Return where the file *source*, whose sha256 was checked, lies durably from now on; it is moved."""
@@ -68,15 +82,53 @@ class Evidence:
         return target
 
     def _sweep(self) -> None:
-        oldest = time.time() - _ABANDONED
         try:
             for entry in os.scandir(self._work):
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                if entry.is_dir(follow_symlinks=False):
+                    _sweep_folder(entry)
         except FileNotFoundError:
             return  # another host was faster
         except OSError as error:
             raise OutputError(f"cannot clean up '{self._work}': {error.strerror}") from None
+
+
+def _own_prefix() -> str:
+    """Return how the folders of this host's runs begin."""
+    return re.sub(r"[^0-9A-Za-z-]", "_", os.uname().nodename)[:64] + "~"
+
+
+def _open_folder(folder: Path) -> int | None:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Return whether the lock is ours now; None where the file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sweep_folder(entry: os.DirEntry[str]) -> None:
+    """Remove *entry* if the run that worked there is gone."""
+    lock = _open_folder(Path(entry.path))
+    if lock is None:
+        return
+    try:
+        free = _lock(lock)
+        # A lock of another host may not be seen here, and where there are no locks age has to tell.
+        certain = free and entry.name.startswith(_own_prefix())
+        old = entry.stat(follow_symlinks=False).st_mtime < time.time() - _ABANDONED
+        if certain or (old and free is not False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+    finally:
+        os.close(lock)
 
 
 def _is_file(path: Path) -> bool:

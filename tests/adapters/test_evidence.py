@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from powdo.adapters.evidence import Evidence
 from powdo.errors import CannotCreateError, OutputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_file_lies_under_its_hash(tmp_path: Path) -> None:
@@ -67,3 +71,26 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"data")
     with pytest.raises(OutputError):
         evidence.keep(tmp_path / "blob", name)
+
+
+_WORK = """
+import sys, time
+from pathlib import Path
+from powdo.adapters.evidence import Evidence
+with Evidence(Path(sys.argv[1])).workspace() as folder:
+    (folder / "plain").write_text("secret")
+    print(folder.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_work_of_a_killed_run_goes_with_the_next_one(tmp_path: Path) -> None:
+    """What lies open in a workspace stays while its run lives, and not a day longer than the run."""
+    with subprocess.Popen([sys.executable, "-c", _WORK, tmp_path], cwd=ROOT, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        name = run.stdout.readline().decode().strip()
+        Evidence(tmp_path)
+        assert [path.name for path in (tmp_path / ".work").iterdir()] == [name]
+        run.kill()
+    Evidence(tmp_path)
+    assert list((tmp_path / ".work").iterdir()) == []

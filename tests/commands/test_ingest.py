@@ -467,6 +467,18 @@ def test_a_wrap_from_stdin_is_tried_at_once(server: BlobServer, tmp_path: Path, 
     assert feed(wrap).status == 0
 
 
+def test_a_server_that_wants_another_key_holds_up_nobody_else(
+    dvm: Operator, server: BlobServer, tmp_path: Path, feed: Feed
+) -> None:
+    """A blob that the server shows to others only waits, and the run goes on with the next wrap."""
+    sent, other = parcel(tmp_path, server), parcel(tmp_path, server)
+    server.status = 403
+    result = feed(sent.wrapped(), other.wrapped())
+    assert (result.status, result.records, len(server.visits)) == (69, [], 2)
+    server.status = 200
+    assert len(feed(sent.wrapped(), other.wrapped()).records) == 2
+
+
 def test_what_never_comes_is_given_up(
     server: BlobServer, tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

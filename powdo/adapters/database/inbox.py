@@ -160,7 +160,7 @@ class Inbox:
 
     def defer(self, wrap: str, error: str, retry_at: int) -> None:
         """Leave *wrap* waiting until *retry_at*, because of *error*."""
-        values = {"error": error[:1000], "next_at": retry_at, "lease_until": 0, "lease_by": None}
+        values = {"error": storable(error)[:1000], "next_at": retry_at, "lease_until": 0, "lease_by": None}
         with self._database.write() as connection:
             connection.execute(
                 inbox.update()
@@ -199,6 +199,11 @@ class Inbox:
                 connection.execute(
                     inbox.update().where(inbox.c.lease_by.in_(dead)).values(lease_until=0, lease_by=None)
                 )
+
+
+def storable(text: str) -> str:
+    """Return *text* without what a database cannot keep: it may quote a peer."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def finish(connection: sa.Connection, wrap: str, outcome: str) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.activity import StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.inbox import finish
+from powdo.adapters.database.inbox import finish, storable
 from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, worker
 from powdo.errors import PeerProtocolError
 from powdo.worktime.link import Link
@@ -193,7 +193,7 @@ class Intake:
             "rumor": refusal.rumor,
             "pubkey": refusal.pubkey,
             "worker_id": refusal.worker,
-            "reason": refusal.reason,
+            "reason": storable(refusal.reason),
             "status": refusal.status,
             "rejected_at": int(time.time()),
             "receipt_due": refusal.worker is not None,

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from powdo.adapters.archive_reader import Opened, open_bundle
 from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
-from powdo.errors import BadRecordError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.errors import (
+    BadRecordError,
+    KeyRejectedError,
+    PeerProtocolError,
+    PowdoError,
+    RefusedError,
+    RetryLaterError,
+)
 from powdo.lines import MAX_LINE, decode_line
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event
@@ -176,8 +183,10 @@ class Receiver:
                 timeout=self._limits.timeout,
                 key=self._key,
             )
-        except (RetryLaterError, RefusedError) as error:
+        except (RetryLaterError, RefusedError, KeyRejectedError) as error:
             if time.time() - received_at < GIVE_UP:
+                if isinstance(error, KeyRejectedError):  # of one server, for one blob: the others go on
+                    raise RefusedError(error.message, hint=error.hint) from None
                 raise
             days = GIVE_UP // 86_400
             raise BadRecordError(f"the bundle was not to be had in {days} days: {error.message}") from None

@@ -245,6 +245,13 @@ def test_a_refusal_is_remembered(store: Store, database: Database, ana: int) -> 
     assert inbox.outcome(hexes(1)) == "rejected"
 
 
+def test_a_reason_may_quote_anything(store: Store, ana: int) -> None:
+    """What a peer's nonsense brings into a reason cannot keep it from being stored."""
+    store.refuse(Refusal(wrap=hexes(3), reason="unknown 'a\0b\ud800'", status=65, worker=ana))
+    found = store.refusal(hexes(3))
+    assert found is not None and found.reason == "unknown 'a\N{REPLACEMENT CHARACTER}b\\ud800'"
+
+
 def test_anonymous_refusals_are_capped(
     store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

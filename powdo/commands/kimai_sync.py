@@ -77,6 +77,10 @@ def kimai_sync(
             )
 
 
+class _Dirty(dict[str, Any]):
+    """A marker for a worker of whom something is new; no line of the input can be one."""
+
+
 class _Session:
     """One run against one Kimai."""
 
@@ -111,16 +115,18 @@ class _Session:
         """Yield a marker for each worker of whom something is new."""
         for worker in self._workers(user):
             if self._store.dirty(worker.id):
-                yield {"type": "dirty", "worker": worker.name}
+                yield _Dirty(type="dirty", worker=worker.name)
 
     def take(self, record: dict[str, Any], user: str | None) -> Iterator[Timesheet]:
         """Yield what was done about one `ingested` record, or one worker of whom something is new."""
         from powdo.errors import BadRecordError
-        from powdo.records import Ingested
+        from powdo.records import Ingested, Rejected
         from powdo.worktime.intervals import Interval
 
         spans: list[Interval] = []
-        if record.get("type") == "dirty" and record.get("v") is None:
+        if record.get("type") == Rejected.TYPE:
+            return  # `ingest` writes it, and it brings no time
+        if isinstance(record, _Dirty):
             name = str(record["worker"])
         else:
             ingested = Ingested.from_json(record)

@@ -122,6 +122,16 @@ def test_ingested_records_come_in(powdo: Run, store: Store, ana: Worker, kimai: 
     assert store.dirty(ana.id) == []
 
 
+def test_other_lines_of_the_input(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """What was rejected brings no time; a line that only looks like a mark of ours is a bad record."""
+    rejected = json.dumps({"type": "rejected", "v": 1, "reason": "forged"})
+    done = powdo("kimai-sync", stdin=f"{rejected}\n".encode(), env=_TOKEN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = powdo("kimai-sync", stdin=b'{"type":"dirty"}\n', env=_TOKEN)
+    assert (done.returncode, done.stdout) == (65, b"")
+    assert b"expected a 'ingested' record" in done.stderr
+
+
 def test_one_syncer_at_a_time(powdo: Run, store: Store, ana: Worker, own_world: Path) -> None:
     """While another run holds the lock, a run ends with `retry later` and books nothing."""
     add(store, ana, "code", (0, 60))

@@ -34,6 +34,7 @@ _SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}", re.ASCII)
 _BUCKET_PATH = re.compile(r"buckets/(0|[1-9][0-9]{0,5})\.jsonl", re.ASCII)
 _SCREENSHOT_PATH = re.compile(r"screenshots/(0|[1-9][0-9]{0,5})\.(png|webp)", re.ASCII)
+_LONGEST_SIDE = 1 << 16  # pixels; no display has more, and a database column does not hold just any number
 # Control characters would reach a terminal or a log; a lone surrogate cannot be written as UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -63,8 +64,8 @@ def _clean(name: str, value: str) -> None:
         raise BadRecordError(f"manifest: '{name}' holds a control character: {value[:80]!r}")
 
 
-def _count(name: str, value: int) -> None:
-    if not 0 <= value < 1 << 53:
+def _count(name: str, value: int, limit: int = 1 << 53) -> None:
+    if not 0 <= value < limit:
         raise BadRecordError(f"manifest: '{name}' is out of range")
 
 
@@ -140,8 +141,9 @@ class ScreenshotFile(_Entry):
 
     def __post_init__(self) -> None:
         _period("a screenshot", self.time, self.time)
-        for name in ("monitor", "width", "height", "size"):
-            _count(name, getattr(self, name))
+        for name in ("monitor", "width", "height"):
+            _count(name, getattr(self, name), _LONGEST_SIDE)
+        _count("size", self.size)
         _require("file", self.file, _SCREENSHOT_PATH)
         _require("sha256", self.sha256, _HEX64)
 

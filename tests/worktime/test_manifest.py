@@ -200,6 +200,15 @@ def test_a_hostile_bucket_is_refused(change: dict[str, Any]) -> None:
         parse_manifest(encode(obj))
 
 
+@pytest.mark.parametrize("name", ["monitor", "width", "height"])
+def test_a_screenshot_of_an_impossible_size_is_refused(name: str) -> None:
+    """A size that no display has would not fit the database."""
+    obj = example()
+    obj["screenshots"][0][name] = 1 << 31
+    with pytest.raises(BadRecordError, match="out of range"):
+        parse_manifest(encode(obj))
+
+
 def test_a_screenshot_outside_the_period_is_refused() -> None:
     """A screenshot of another time cannot slip in."""
     obj = example()

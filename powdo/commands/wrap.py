@@ -147,6 +147,8 @@ class _Stage:
             entry = self._outbox.get(bundle.id)
             if entry is not None and (kept := self._kept(entry)):
                 return kept
+            if entry is not None and entry.state == "withheld":
+                raise BadRecordError(f"capture '{bundle.id}' was dropped")
             key = bundle.key or (entry.key if entry is not None else None)
             if key is None:
                 raise BadRecordError(
@@ -165,7 +167,10 @@ class _Stage:
         return [event for _, event in wraps]
 
     def _kept(self, entry: Entry) -> list[dict[str, Any]]:
-        """Return the wraps made earlier, unless one of them waits for so long that it must be made anew."""
+        """Return the wraps made earlier for these recipients.
+
+        None when one is for a new recipient, or waits for so long that it must be made anew.
+        """
         from powdo.adapters.outbox import STALE_WRAP_SECONDS
 
         if entry.state not in ("wrapped", "published"):
@@ -174,7 +179,10 @@ class _Stage:
         oldest = time.time() - STALE_WRAP_SECONDS
         if any(item.published is None and item.created < oldest for item in wraps):
             return []
-        return [item.event for item in wraps]
+        wanted = {*self._post.recipients, *self._post.copies}
+        if not wanted <= {item.recipient for item in wraps}:
+            return []
+        return [item.event for item in wraps if item.recipient in wanted]
 
 
 @command(

@@ -164,3 +164,14 @@ def test_an_expiration_stands_on_the_wrap(worker: Worker, own_world: Path):
     worker.uploaded()
     for event in worker.wrap("--pending"):
         assert abs(int(event.tag("expiration")) - time.time() - 30 * 86400) < 30
+
+
+def test_another_recipient_gets_a_wrap_of_their_own(worker: Worker) -> None:
+    """A bundle that is wrapped already is wrapped anew for a recipient it was not wrapped for."""
+    record = encode_line(worker.outbox.get(worker.uploaded()).bundle.to_json())
+    first = worker.wrap(stdin=record)
+    assert worker.wrap("--no-self", stdin=record) == first[:1]
+    other = SecretKey(b"\x02" * 32)
+    (event,) = worker.wrap("--no-self", "--to", other.pubkey, stdin=record)
+    assert unwrap(event, other).rumor.content == unwrap(first[0], _DVM).rumor.content
+    assert worker.wrap("--no-self", "--to", other.pubkey, stdin=record) == [event]

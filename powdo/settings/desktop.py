@@ -7,6 +7,7 @@ programs, which every desktop has running and which belong to the same user.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,3 +85,8 @@ def _is_zone(name: str) -> bool:
     except (ValueError, OSError, KeyError):
         return False
     return True
+
+
+def local_offset(at: int) -> int:
+    """Return how many seconds east of UTC this machine's clock is at the unix second *at*."""
+    return time.localtime(at).tm_gmtoff

@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from powdo.errors import ConfigurationError, PowdoError
 from powdo.settings.units import check_url, parse_duration, parse_listen, parse_size
+
+if TYPE_CHECKING:
+    from powdo.worktime.hours import Range
 
 Parse = Callable[[Any], Any]
 
@@ -108,6 +111,13 @@ def zone(value: Any) -> str:
     return text(value)
 
 
+def hours(value: Any) -> tuple[Range, ...]:
+    """Return the wall-clock ranges that hours such as `Mo-Fr 08:00-18:00` mean."""
+    from powdo.worktime.hours import parse_hours
+
+    return parse_hours(value)
+
+
 def blossom_host(value: Any) -> str:
     """Return the origin `scheme://host[:port]` of an allowed Blossom server; a bare host means https."""
     from urllib.parse import urlsplit
@@ -159,6 +169,8 @@ class Capture:
     activitywatch_key_file: Path | None = key(path)
     settle: int = key(parse_duration, 240)
     screenshots: bool = key(flag, True)
+    hours: tuple[Range, ...] = key(hours, ())
+    spread: int = key(parse_duration, 0)
     redact: tuple[re.Pattern[str], ...] = key(many(pattern), ())
     deny: tuple[re.Pattern[str], ...] = key(many(pattern), ())
     private: tuple[re.Pattern[str], ...] = key(many(pattern), ())

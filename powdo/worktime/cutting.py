@@ -10,10 +10,11 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from powdo.worktime.activity import BucketEvent
-from powdo.worktime.intervals import SECOND
+from powdo.worktime.intervals import SECOND, Interval, union
 
 DAY = 86_400
 
@@ -44,5 +45,27 @@ def clip(events: Iterable[BucketEvent], begin: int, end: int) -> list[BucketEven
             result.append(event)
         elif start < stop:
             result.append(BucketEvent(start, stop, event.data))
+    result.sort(key=lambda item: (item.begin, item.end))
+    return result
+
+
+def inside(events: Iterable[BucketEvent], allowed: Iterable[Interval]) -> list[BucketEvent]:
+    """Return what of *events* lies in the times *allowed*; what an event said outside is gone for good."""
+    spans = union(allowed)
+    begins = [span.begin for span in spans]
+    result: list[BucketEvent] = []
+    for event in events:
+        at = max(bisect_right(begins, event.begin) - 1, 0)
+        if event.begin == event.end:
+            if spans and spans[at].begin <= event.begin < spans[at].end:
+                result.append(event)
+            continue
+        while at < len(spans) and spans[at].begin < event.end:
+            start, stop = max(event.begin, spans[at].begin), min(event.end, spans[at].end)
+            if start == event.begin and stop == event.end:
+                result.append(event)
+            elif start < stop:
+                result.append(BucketEvent(start, stop, event.data))
+            at += 1
     result.sort(key=lambda item: (item.begin, item.end))
     return result

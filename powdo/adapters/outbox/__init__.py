@@ -6,12 +6,14 @@ One SQLite file and a folder a capture. A capture passes through the states
 
 and each step is committed before its record is written, so whatever dies in between, the next
 `--pending` run takes it from where it stands. A capture's plaintext folder is deleted once its bundle
-is durable. Steps of one kind exclude each other by flock, never by pid files.
+is durable; of one that was dropped, `withheld`, only its place in the chain is left. Steps of one kind
+exclude each other by flock, never by pid files.
 """
 
 from __future__ import annotations
 
 from powdo.adapters.outbox.captures import Entry
+from powdo.adapters.outbox.overview import Queue
 from powdo.adapters.outbox.wraps import STALE_WRAP_SECONDS, Delivery, Outbox, Wrap
 
-__all__ = ["STALE_WRAP_SECONDS", "Delivery", "Entry", "Outbox", "Wrap"]
+__all__ = ["STALE_WRAP_SECONDS", "Delivery", "Entry", "Outbox", "Queue", "Wrap"]

@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS capture (
     UNIQUE (device, sequence)
 );
 CREATE INDEX IF NOT EXISTS capture_state ON capture (state, device, sequence);
+CREATE INDEX IF NOT EXISTS capture_created ON capture (created);
+CREATE INDEX IF NOT EXISTS capture_waiting ON capture (state, created);
+CREATE INDEX IF NOT EXISTS capture_failed ON capture (state, retry_at) WHERE attempts > 0;
 CREATE TABLE IF NOT EXISTS wrap (
     id TEXT PRIMARY KEY, capture TEXT NOT NULL REFERENCES capture (id), recipient TEXT NOT NULL,
     event TEXT NOT NULL, created INTEGER NOT NULL, published INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
@@ -35,6 +38,13 @@ CREATE INDEX IF NOT EXISTS wrap_unpublished ON wrap (created) WHERE published IS
 CREATE TABLE IF NOT EXISTS delivery (
     wrap TEXT NOT NULL, relay TEXT NOT NULL, accepted INTEGER NOT NULL, message TEXT NOT NULL,
     at INTEGER NOT NULL, PRIMARY KEY (wrap, relay)
+);
+CREATE TABLE IF NOT EXISTS control (kind TEXT NOT NULL, begin INTEGER NOT NULL, end INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS control_end ON control (kind, end);
+CREATE TABLE IF NOT EXISTS released (capture TEXT PRIMARY KEY REFERENCES capture (id));
+CREATE TABLE IF NOT EXISTS told (
+    capture TEXT NOT NULL REFERENCES capture (id), carrier TEXT NOT NULL REFERENCES capture (id),
+    PRIMARY KEY (capture, carrier)
 );
 """
 
@@ -71,6 +81,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
+            self._db.execute("PRAGMA secure_delete=ON")  # the key of a dropped bundle is overwritten
             self._db.executescript(_SCHEMA)
 
     def close(self) -> None:

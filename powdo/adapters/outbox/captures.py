@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from powdo.adapters.outbox.base import Store, fsync_directory
+from powdo.adapters.outbox.base import fsync_directory
+from powdo.adapters.outbox.control import Controls
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import Bundle, Capture
 
@@ -51,7 +52,14 @@ def _entry(row: sqlite3.Row) -> Entry:
     )
 
 
-class Captures(Store):
+def _advance(db: sqlite3.Connection, cursors: Mapping[tuple[str, str], int]) -> None:
+    db.executemany(
+        "INSERT INTO cursor VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+        [(source, bucket, at) for (source, bucket), at in cursors.items()],
+    )
+
+
+class Captures(Controls):
     """The captures of the outbox and how far each has come."""
 
     # --- devices and cursors ---
@@ -113,10 +121,12 @@ class Captures(Store):
                     now,
                 ),
             )
-            db.executemany(
-                "INSERT INTO cursor VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-                [(source, bucket, at) for (source, bucket), at in cursors.items()],
-            )
+            _advance(db, cursors)
+
+    def advance(self, cursors: Mapping[tuple[str, str], int]) -> None:
+        """Store *cursors* without a capture: what lies before them is never captured."""
+        with self._transaction() as db:
+            _advance(db, cursors)
 
     def sweep_captures(self) -> None:
         """Remove folders that a killed `capture` or `bundle` left behind; hold the lock `capture`."""
@@ -124,6 +134,8 @@ class Captures(Store):
             rows = self._query("SELECT state FROM capture WHERE id = ?", path.name)
             if not rows or rows[0]["state"] != "captured":
                 shutil.rmtree(path, ignore_errors=True)
+        for row in self._query("SELECT id FROM capture WHERE state = 'withheld'"):
+            self.bundle_path(row["id"]).unlink(missing_ok=True)
 
     def get(self, capture_id: str) -> Entry | None:
         """Return the row of *capture_id*, or None."""
@@ -144,23 +156,6 @@ class Captures(Store):
     def entries(self) -> list[Entry]:
         """Return every row, by device and sequence."""
         return [_entry(row) for row in self._query("SELECT * FROM capture ORDER BY device, sequence")]
-
-    def drop(self, capture_id: str) -> None:
-        """Destroy a capture that is not bundled yet; its place in the chain stays, as withheld.
-
-        Hold the lock `bundle`. Raises: BadRecordError.
-        """
-        with self._transaction() as db:
-            changed = db.execute(
-                "UPDATE capture SET state = 'withheld', error = NULL, retry_at = 0 "
-                "WHERE id = ? AND state = 'captured' AND link IS NULL",
-                (capture_id,),
-            ).rowcount
-        if changed != 1:
-            entry = self.get(capture_id)
-            why = "is not in the outbox" if entry is None else f"is '{entry.state}' and linked already"
-            raise BadRecordError(f"capture '{capture_id}' {why}")
-        shutil.rmtree(self.capture_path(capture_id), ignore_errors=True)
 
     def defer(self, capture_id: str, error: str, *, now: int) -> None:
         """Remember that a step of *capture_id* failed for now; the delay to the next try doubles."""
@@ -191,8 +186,8 @@ class Captures(Store):
             _entry(row)
             for row in self._query(
                 "SELECT * FROM capture WHERE device = ? AND sequence <= ? AND sequence >= "
-                "coalesce((SELECT max(sequence) FROM capture WHERE device = ? AND link IS NOT NULL), 0) "
-                "ORDER BY sequence",
+                "coalesce((SELECT sequence FROM capture WHERE device = ? AND link IS NOT NULL "
+                "ORDER BY sequence DESC LIMIT 1), 0) ORDER BY sequence",
                 device,
                 up_to,
                 device,

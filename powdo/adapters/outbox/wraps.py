@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY, Captures
+from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
+from powdo.adapters.outbox.overview import Overview
 
 #: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
 STALE_WRAP_SECONDS = 24 * 3600
@@ -46,7 +47,7 @@ def _wrap(row: sqlite3.Row) -> Wrap:
     )
 
 
-class Outbox(Captures):
+class Outbox(Overview):
     """The whole outbox."""
 
     def add_wraps(

@@ -1,0 +1,115 @@
+"""What a person decides on a capture: to release it, to destroy it, to send it again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+from powdo.adapters.outbox.base import fsync_directory
+from powdo.adapters.outbox.captures import Captures, Entry
+from powdo.errors import BadRecordError, OutputError
+
+#: A key that was sealed may be on its way; before that nobody else can open a bundle.
+_UNSENT = ("captured", "bundled", "uploaded")
+_RESENT = ("uploaded", "wrapped", "published")
+
+
+class Decisions(Captures):
+    """The outbox as a person handles it."""
+
+    def known(self, capture_id: str) -> Entry:
+        """Return the row of *capture_id*. Raises: BadRecordError."""
+        entry = self.get(capture_id)
+        if entry is None:
+            raise BadRecordError(f"capture '{capture_id}' is not in the outbox")
+        return entry
+
+    # --- release ---
+
+    def release(self, capture_id: str) -> None:
+        """Let *capture_id* be bundled though it is held. Raises: BadRecordError."""
+        entry = self.known(capture_id)
+        if entry.state == "withheld":
+            raise BadRecordError(f"capture '{capture_id}' was dropped")
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO released VALUES (?)", (capture_id,))
+
+    def released(self) -> frozenset[str]:
+        """Return the ids of released captures that are not bundled yet."""
+        rows = self._query(
+            "SELECT id FROM released JOIN capture ON capture.id = released.capture WHERE state = 'captured'"
+        )
+        return frozenset(row["id"] for row in rows)
+
+    # --- drop ---
+
+    def drop(self, capture_id: str) -> None:
+        """Destroy a capture whose key was not sealed for anyone yet; its link stays in the chain.
+
+        Hold the locks `bundle`, `upload` and `wrap`. Raises: BadRecordError, OutputError.
+        """
+        entry = self.known(capture_id)
+        if entry.state not in (*_UNSENT, "withheld"):
+            raise BadRecordError(
+                f"capture '{capture_id}' is '{entry.state}': its key has been sealed for the recipients",
+                hint="what may have been sent cannot be taken back",
+            )
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE capture SET state = 'withheld', bundle = NULL, key = NULL, error = NULL, "
+                "attempts = 0, retry_at = 0 WHERE id = ?",
+                (capture_id,),
+            )
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # an old page there still holds the key
+        self._destroy(capture_id)
+
+    def _destroy(self, capture_id: str) -> None:
+        shutil.rmtree(self.capture_path(capture_id), ignore_errors=True)
+        try:
+            self.bundle_path(capture_id).unlink(missing_ok=True)
+            for folder in (self.captures, self.bundles):
+                fsync_directory(folder)
+        except OSError as error:
+            raise OutputError(f"cannot destroy the bundle of '{capture_id}': {error.strerror}") from None
+        if self.capture_path(capture_id).exists():
+            raise OutputError(f"cannot destroy '{self.capture_path(capture_id)}'")
+
+    def untold(self, device: str, *, limit: int) -> list[Entry]:
+        """Return the oldest dropped captures of *device* whose links no bundle carries but dropped ones."""
+        rows = self._query(
+            "SELECT id FROM capture WHERE state = 'withheld' AND device = ? AND link IS NOT NULL "
+            "AND NOT EXISTS (SELECT 1 FROM told JOIN capture AS carrier ON carrier.id = told.carrier "
+            "WHERE told.capture = capture.id AND carrier.state <> 'withheld') ORDER BY sequence LIMIT ?",
+            device,
+            limit,
+        )
+        return [self.known(row["id"]) for row in rows]
+
+    def mark_told(self, carrier: str, captures: list[str]) -> None:
+        """Store that the bundle of *carrier* carries the links of *captures*; hold the lock `bundle`."""
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO told VALUES (?, ?)", [(item, carrier) for item in captures])
+
+    # --- resend ---
+
+    def resend(self, capture_id: str) -> None:
+        """Make the bundle of *capture_id* wait for upload and wrap again.
+
+        Hold the locks `upload` and `wrap`. Raises: BadRecordError.
+        """
+        entry = self.known(capture_id)
+        if entry.state == "bundled":
+            return  # it waits already
+        if entry.state not in _RESENT or entry.bundle is None:
+            raise BadRecordError(f"capture '{capture_id}' is '{entry.state}' and was not sent")
+        if not self.bundle_path(capture_id).is_file():
+            raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more")
+        with self._transaction() as db:
+            db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
+            db.execute(
+                "UPDATE capture SET state = 'bundled', bundle = ?, attempts = 0, retry_at = 0, error = NULL "
+                "WHERE id = ?",
+                (json.dumps(replace(entry.bundle, blobs=()).to_json()), capture_id),
+            )

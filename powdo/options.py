@@ -16,6 +16,7 @@ from powdo.console import DEBUG, NORMAL, QUIET
 from powdo.run import Run
 
 __all__ = [
+    "Duration",
     "Run",
     "command",
     "dry_run_option",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_LONGEST = 3650 * 86400
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -148,8 +150,28 @@ def report_options(function: F) -> F:
 
 if TYPE_CHECKING:
     _DatetimeType = click.ParamType[datetime]
+    _IntType = click.ParamType[int]
 else:
-    _DatetimeType = click.ParamType  # no generic class before click 8.4
+    _DatetimeType = _IntType = click.ParamType  # no generic class before click 8.4
+
+
+class Duration(_IntType):
+    """A length of time such as `90`, `30m` or `8h`, at least a second."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the seconds *value* means."""
+        from powdo.errors import PowdoError
+        from powdo.settings.units import parse_duration
+
+        try:
+            seconds = parse_duration(value)
+        except PowdoError as error:
+            self.fail(error.message, param, ctx)
+        if not 0 < seconds <= _LONGEST:
+            self.fail(f"'{value}' is not between a second and ten years", param, ctx)
+        return seconds
 
 
 class Moment(_DatetimeType):

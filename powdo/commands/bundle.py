@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,26 +74,30 @@ class _Bundler:
     # --- the queue ---
 
     def pending(self) -> list[dict[str, Any]]:
-        """Return the captures whose holding time is over, in the order of their chains."""
-        if self._run.settings.worker.review:
-            self._run.console.info("captures wait for review")
-            return []
+        """Return the captures that nothing holds any more, in the order of their chains."""
         now = time.time()
-        due = [entry for entry in self._outbox.waiting("bundle") if self._due(entry) <= now]
+        waiting, released = self._outbox.waiting("bundle"), self._outbox.released()
+        due = [entry for entry in waiting if self._due(entry, released) <= now]
+        if self._run.settings.worker.review and len(due) < len(waiting):
+            self._run.console.info(f"{len(waiting) - len(due)} captures wait for review")
         # As lines, since what arrives in a pipe is made of lists, and a record of tuples.
         return [decode_line(encode_line(entry.capture.to_json())) for entry in due]
 
     def next_retry(self) -> float | None:
         """Return the unix time at which the next capture is due, or None."""
         worker = self._run.settings.worker
-        if worker.review:
-            return None
-        if not worker.hold:
+        if not worker.hold and not worker.review:
             return self._outbox.next_retry("bundle")
-        return min(map(self._due, self._outbox.waiting("bundle")), default=None)
+        released = self._outbox.released()
+        due = (self._due(entry, released) for entry in self._outbox.waiting("bundle"))
+        return min((at for at in due if at != math.inf), default=None)
 
-    def _due(self, entry: Entry) -> float:
-        return max(entry.created + self._run.settings.worker.hold, entry.retry_at)
+    def _due(self, entry: Entry, released: frozenset[str]) -> float:
+        """Return the unix time from which on *entry* may be bundled; infinity until somebody releases it."""
+        if entry.capture.id in released:
+            return entry.retry_at
+        worker = self._run.settings.worker
+        return math.inf if worker.review else max(entry.created + worker.hold, entry.retry_at)
 
     # --- one capture ---
 
@@ -138,7 +143,8 @@ class _Bundler:
             entry = self._known(capture)
         folder, path = self._outbox.capture_path(capture.id), self._outbox.bundle_path(capture.id)
         key = secrets.token_bytes(32)
-        built = build(folder, read_manifest(folder), (entry.proof or "").encode(), key, path)
+        proof, told = self._proof(entry)
+        built = build(folder, read_manifest(folder), proof, key, path)
         made = Bundle(
             id=capture.id,
             sequence=entry.capture.sequence,
@@ -153,9 +159,25 @@ class _Bundler:
             extra=capture.extra,
         )
         self._outbox.add_bundle(made, key.hex())
+        self._outbox.mark_told(capture.id, told)
         self._run.console.info(f"bundled '{capture.id}': {built.size} bytes")
 
     # --- the chain ---
+
+    def _proof(self, entry: Entry) -> tuple[bytes, list[str]]:
+        """Return the proof of *entry* with the links of dropped captures not told yet, and their ids."""
+        import json
+
+        from powdo.worktime.link import MAX_WITHHELD, proof_to_bytes
+
+        untold = [
+            other
+            for other in self._outbox.untold(entry.capture.device, limit=MAX_WITHHELD)
+            if other.proof is not None
+        ]
+        own = json.loads(entry.proof or "null")
+        links = [json.loads(other.proof or "null") for other in untold]
+        return proof_to_bytes(own["link"], own["event"], links), [other.capture.id for other in untold]
 
     def _link(self, capture: Capture) -> None:
         """Store the links of *capture* and of all earlier captures that have none, in one transaction."""

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from powdo.options import Run, command, dry_run_option, network_options, since_u
 
 if TYPE_CHECKING:
     from powdo.adapters.activitywatch.export import Export
-    from powdo.adapters.activitywatch.reading import Reading, Wanted
+    from powdo.adapters.activitywatch.reading import Part, Reading, Wanted
     from powdo.adapters.outbox import Outbox
     from powdo.adapters.screen import Screenshot
     from powdo.adapters.staging import Staging
     from powdo.records import Capture
+    from powdo.worktime.activity import Bucket
+    from powdo.worktime.hours import Control
     from powdo.worktime.manifest import Manifest
     from powdo.worktime.privacy import Privacy
 
@@ -30,11 +33,19 @@ _HINTS = {
     "wayland-unsupported": "log in with an X session, or use --no-screenshots",
 }
 
+_SECOND = 1_000_000
+
 
 @command("capture", epilog="powdo capture | powdo bundle | powdo upload | powdo wrap | powdo publish")
 @click.option("--activity", metavar="FILE", help="Take an ActivityWatch export (.json, .json.gz) instead.")
 @click.option("--no-activity", is_flag=True, help="Take the screenshot only.")
 @click.option("--no-screenshots", is_flag=True, help="Take the activity only.")
+@click.option(
+    "--spread",
+    type=click.FloatRange(0, 86400),
+    metavar="SECONDS",
+    help="Wait a random time up to SECONDS before the look; signals end it at once.",
+)
 @since_until_options
 @network_options
 @dry_run_option
@@ -43,6 +54,7 @@ def capture(
     activity: str | None,
     no_activity: bool,
     no_screenshots: bool,
+    spread: float | None,
     since: datetime | None,
     until: datetime | None,
     timeout: float,
@@ -52,13 +64,16 @@ def capture(
 
     Activity goes on where the last capture ended; the first one begins today at midnight. Nothing is taken
     twice. What is missing (no display, ActivityWatch away, a denied window) is told and kept as a reason.
+    In a pause and outside the hours nothing is taken, neither then nor later.
     """
     _refuse_contradictions(activity, no_activity=no_activity, since=since, until=until)
     export = _export(activity) if activity is not None else None
+    if not dry_run:
+        _wait(run.settings.capture.spread if spread is None else spread)
     tick = _Tick(run)
     with _outbox(run.settings.state_dir, dry_run=dry_run) as outbox:
         if run.settings.capture.screenshots and not no_screenshots:
-            tick.look()
+            tick.look(outbox)
         else:
             tick.absent.append(("screenshots", "off"))
         if no_activity:
@@ -77,6 +92,14 @@ def _refuse_contradictions(
         raise UsageError("--activity makes no sense with --no-activity", hint="leave one of them out")
     if since is not None and until is not None and since >= until:
         raise UsageError("--since is not before --until", hint="give an earlier --since")
+
+
+def _wait(longest: float) -> None:
+    """Let a random time pass, so that nobody knows when a screenshot is taken."""
+    if longest:
+        import random
+
+        time.sleep(random.SystemRandom().uniform(0, longest))
 
 
 def _export(name: str) -> Export:
@@ -132,6 +155,7 @@ class _Tick:
         self.absent: list[tuple[str, str]] = []
         self._screenshots: tuple[Screenshot, ...] = ()
         self._reading: Reading | None = None
+        self._parts: list[Part] = []
 
     def _privacy(self) -> Privacy:
         from powdo.worktime.privacy import Privacy
@@ -145,10 +169,22 @@ class _Tick:
             keep_titles=wishes.keep_titles,
         )
 
+    def _control(self, outbox: Outbox, since: int) -> Control:
+        """Return what the worker allows from *since* (microseconds) on."""
+        from powdo.settings.desktop import local_offset
+
+        return outbox.control(self._run.settings.capture.hours, local_offset, since=since)
+
     # --- the screen ---
 
-    def look(self) -> None:
+    def look(self, outbox: Outbox) -> None:
         """Take the screenshots, or remember why there are none."""
+        now = time.time_ns() // 1000
+        state = self._control(outbox, now).state(now)
+        if state != "on":
+            self._run.console.info(f"no screenshot: {state}")
+            self.absent.append(("screenshots", state))
+            return
         from powdo.settings.desktop import authority_file, find_desktop
         from powdo.settings.environment import variables
 
@@ -212,7 +248,11 @@ class _Tick:
 
     def keep(self, outbox: Outbox, *, dry_run: bool) -> None:
         """Make the capture durable, then write its record; with nothing to record be silent."""
-        if not self._screenshots and not (self._reading and self._reading.parts):
+        self._obey(outbox)
+        cursors = self._reading.cursors if self._reading else {}
+        if not self._screenshots and not self._parts:
+            if cursors and not dry_run:
+                outbox.advance(cursors)
             return
         from powdo import signals
         from powdo.adapters.staging import Staging
@@ -230,20 +270,42 @@ class _Tick:
         record = _record(manifest, outbox.capture_path(capture_id))
         with signals.deferred():
             if folder is not None:
-                cursors = self._reading.cursors if self._reading else {}
                 outbox.add_capture(record, folder, cursors, now=int(now))
             self._run.emit(record)
+
+    def _obey(self, outbox: Outbox) -> None:
+        """Clean what was read, and cut out what pauses and hours forbid, as they stand by now."""
+        from powdo.worktime.privacy import protect
+
+        parts = self._reading.parts if self._reading else []
+        times = [shot.time for shot in self._screenshots] + [part.begin * _SECOND for part in parts]
+        if not times:
+            return
+        control = self._control(outbox, min(times))
+        states = {control.state(shot.time) for shot in self._screenshots} - {"on"}
+        if states:  # a pause that came while we looked
+            self._screenshots = ()
+            self.absent.append(("screenshots", min(states)))
+        # Cleaned while still whole: a tab that was incognito in a pause hides its title before and after.
+        clean = protect([part.bucket for part in parts], self._privacy())
+        self._parts = [
+            kept
+            for part, bucket in zip(parts, clean, strict=True)
+            if (kept := _cut(part, bucket, control)) is not None
+        ]
+        for reason in ("paused", "off-hours"):
+            if any(
+                reason in control.reasons(part.begin * _SECOND, part.end * _SECOND) for part in self._parts
+            ):
+                self.absent.append(("activity", reason))
 
     def _fill(self, staging: Staging, outbox: Outbox, capture_id: str) -> Manifest:
         """Return the manifest of the capture, written with all its files."""
         from powdo.settings.desktop import time_zone
         from powdo.settings.environment import variables
-        from powdo.worktime.privacy import protect
 
-        parts = self._reading.parts if self._reading else []
-        clean = protect([part.bucket for part in parts], self._privacy())
-        for part, bucket in zip(parts, clean, strict=True):
-            staging.add_bucket(bucket, part.begin, part.end)
+        for part in self._parts:
+            staging.add_bucket(part.bucket, part.begin, part.end)
         for shot in self._screenshots:
             size = {"width": shot.width, "height": shot.height}
             staging.add_screenshot(shot.data, shot.kind, time=shot.time, monitor=shot.monitor, **size)
@@ -256,6 +318,23 @@ class _Tick:
             absent=self.absent,
             salt=os.urandom(16).hex(),
         )
+
+
+def _cut(part: Part, bucket: Bucket, control: Control) -> Part | None:
+    """Return *part* with what of *bucket* the worker allows, in the seconds that are allowed; or None."""
+    from powdo.worktime.cutting import inside
+    from powdo.worktime.hours import trimmed
+
+    allowed = control.allowed(part.begin * _SECOND, part.end * _SECOND)
+    seconds = trimmed(allowed, part.begin, part.end)
+    if seconds is None:
+        return None
+    return replace(
+        part,
+        bucket=replace(bucket, events=tuple(inside(bucket.events, allowed))),
+        begin=seconds[0],
+        end=seconds[1],
+    )
 
 
 def _record(manifest: Manifest, path: Path) -> Capture:

@@ -23,6 +23,8 @@ from powdo.worktime.manifest import Manifest, from_micros, manifest_root, micros
 LINK_VERSION = 1
 LINK_KIND = 78
 MAX_PROOF = 1 << 16
+#: So many signed links, with room to spare, fit into a proof.
+MAX_WITHHELD = 32
 
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -127,21 +129,40 @@ def check_link(link: Link, manifest: Manifest, data: bytes) -> None:
 # --- proof.json ------------------------------------------------------------------------------------
 
 
-def proof_to_bytes(link: str, event: Mapping[str, object] | None) -> bytes:
-    """Return proof.json: the content of *link* and the kind 78 *event* that signs it, or null unsigned."""
-    obj = {"link": link, "event": event}
+def proof_to_bytes(
+    link: str, event: Mapping[str, object] | None, withheld: Iterable[Mapping[str, object]] = ()
+) -> bytes:
+    """Return proof.json: the content of *link* and the kind 78 *event* that signs it, or null unsigned.
+
+    *withheld* are links (as {"link", "event"}) of dropped captures, which have no bundle to tell them.
+    """
+    obj: JsonObject = {"link": link, "event": event}
+    if told := list(withheld):
+        obj["withheld"] = told
     return json.dumps(obj, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_proof(data: bytes) -> JsonObject:
-    """Return proof.json as {"link": str, "event": object or None}.
+    """Return proof.json as {"link": str, "event": object or None, "withheld": a list of such}.
 
-    The event is compared with the link but its signature is not checked: that takes the curve.
+    The events are compared with the links but their signatures are not checked: that takes the curve.
     Raises: BadRecordError.
     """
     if len(data) > MAX_PROOF:
         raise BadRecordError(f"proof: longer than {MAX_PROOF} bytes")
     obj = decode_json(data)
+    own, link = _signed_link(obj)
+    told = obj.get("withheld", []) if isinstance(obj, dict) else []
+    if not isinstance(told, list) or len(told) > MAX_WITHHELD:
+        raise BadRecordError(f"proof: 'withheld' must be a list of at most {MAX_WITHHELD} links")
+    others = [_signed_link(item) for item in told]
+    if any(item.device != link.device or item.sequence == link.sequence for _, item in others):
+        raise BadRecordError("proof: a withheld link is none of the same device's others")
+    return own | {"withheld": [item for item, _ in others]}
+
+
+def _signed_link(obj: object) -> tuple[JsonObject, Link]:
+    """Return {"link", "event"} of *obj*, and the link. Raises: BadRecordError."""
     if not isinstance(obj, dict) or not isinstance(obj.get("link"), str) or "event" not in obj:
         raise BadRecordError("proof: 'link' must be a string and 'event' be there")
     event = obj["event"]
@@ -152,8 +173,7 @@ def parse_proof(data: bytes) -> JsonObject:
             raise BadRecordError(f"proof: the event is not of kind {LINK_KIND}")
         if event.get("content") != obj["link"]:
             raise BadRecordError("proof: the event signs another link")
-    parse_link(obj["link"])
-    return {"link": obj["link"], "event": event}
+    return {"link": obj["link"], "event": event}, parse_link(obj["link"])
 
 
 # --- the chain -------------------------------------------------------------------------------------

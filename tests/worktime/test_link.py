@@ -205,8 +205,8 @@ def test_a_proof_comes_back_signed_or_unsigned() -> None:
     """proof.json holds the link and its event, or null."""
     content = chain(1)[0].content
     event = {"kind": 78, "content": content, "tags": []}
-    assert parse_proof(proof_to_bytes(content, event)) == {"link": content, "event": event}
-    assert parse_proof(proof_to_bytes(content, None)) == {"link": content, "event": None}
+    assert parse_proof(proof_to_bytes(content, event)) == {"link": content, "event": event, "withheld": []}
+    assert parse_proof(proof_to_bytes(content, None)) == {"link": content, "event": None, "withheld": []}
 
 
 @pytest.mark.parametrize(

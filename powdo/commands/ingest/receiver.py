@@ -201,6 +201,9 @@ def _delivery(unwrapped: Unwrapped, worker: Worker, message: FileMessage, opened
         raise BadRecordError(f"the bundle holds more than {_MOST_EVENTS} bucket events")
     if event is not None:
         _check_signature(event, opened.link.content, unwrapped.rumor.pubkey)
+    for told in opened.proof["withheld"]:
+        if told["event"] is not None:
+            _check_signature(told["event"], told["link"], unwrapped.rumor.pubkey)
     return Delivery(
         worker=worker.id,
         wrap=unwrapped.wrap.id,

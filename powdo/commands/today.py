@@ -1,0 +1,114 @@
+"""`powdo today`: the worker's own day, as far as it is captured."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from powdo.options import Run, command, report_options
+
+if TYPE_CHECKING:
+    from powdo.adapters.outbox import Entry, Outbox
+    from powdo.worktime.activity import Bucket, Slice
+    from powdo.worktime.intervals import Interval
+
+_SECOND = 1_000_000
+_SENT, _WITHHELD = ("published",), ("withheld",)
+
+
+@command("today", epilog="powdo today\npowdo today --json | jq 'select(.what == \"project\")'")
+@report_options
+def today(run: Run, json: bool, headers: bool) -> None:
+    """Show active time by app and editor project since midnight, pauses, and what was sent.
+
+    Bundles are opened in memory with the keys in the outbox.
+    """
+    from powdo.adapters.outbox import Outbox
+    from powdo.worktime.intervals import Interval
+
+    now = time.time_ns() // 1000
+    midnight = datetime.fromtimestamp(now / _SECOND).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = Interval(int(midnight.astimezone().timestamp()) * _SECOND, now)
+    outbox = Outbox(run.settings.state_dir)
+    entries = outbox.captured_since(day.begin // _SECOND)
+    rows = [*_activity(_slices(run, outbox, entries, day)), *_pauses(outbox, day), *_captures(entries)]
+    outbox.close()
+    run.table(rows, json=json, headers=headers)
+
+
+def _row(what: str, name: str | None, seconds: int | None, count: int | None = None) -> dict[str, Any]:
+    return {"what": what, "name": name, "seconds": seconds, "captures": count}
+
+
+def _slices(run: Run, outbox: Outbox, entries: list[Entry], day: Interval) -> list[Slice]:
+    """Return the active time of *day* in *entries*; what cannot be opened is told."""
+    from powdo.errors import BadRecordError, InputMissingError
+    from powdo.worktime.activity import active
+    from powdo.worktime.tally import clipped
+
+    buckets: list[Bucket] = []
+    for entry in entries:
+        try:
+            buckets += _buckets(outbox, entry)
+        except (BadRecordError, InputMissingError) as error:
+            run.console.warning(f"capture '{entry.capture.id}' is left out: {error.message}")
+    return list(clipped(active(_joined(buckets)), day))
+
+
+def _buckets(outbox: Outbox, entry: Entry) -> list[Bucket]:
+    from powdo.adapters.contents import of_bundle, of_folder
+
+    if entry.state in _WITHHELD:
+        return []
+    if entry.bundle is None or entry.key is None:
+        return of_folder(outbox.capture_path(entry.capture.id)).buckets()
+    return of_bundle(entry.bundle, entry.key).buckets()
+
+
+def _joined(buckets: list[Bucket]) -> list[Bucket]:
+    """Return each bucket once, with its events from all captures."""
+    from dataclasses import replace
+
+    found: dict[tuple[str, str], Bucket] = {}
+    for bucket in buckets:
+        known = found.get((bucket.device, bucket.id))
+        events = bucket.events if known is None else known.events + bucket.events
+        found[bucket.device, bucket.id] = replace(bucket, events=events)
+    return list(found.values())
+
+
+def _activity(slices: list[Slice]) -> list[dict[str, Any]]:
+    from powdo.worktime.tally import Key, by_app, count, ranked
+
+    apps: dict[Key, int] = {}
+    projects: dict[Key, int] = {}
+    count(slices, by_app, apps)
+    count(slices, lambda item: ((item.editor_project, item.end - item.begin),), projects)
+    projects.pop(None, None)
+    return [
+        _row("active", None, sum(apps.values()) // _SECOND),
+        *(_row("app", name, seconds) for name, seconds in ranked(apps)),
+        *(_row("project", name, seconds) for name, seconds in ranked(projects)),
+    ]
+
+
+def _pauses(outbox: Outbox, day: Interval) -> list[dict[str, Any]]:
+    from powdo.worktime.intervals import intersect
+
+    def clock(at: int) -> str:
+        return datetime.fromtimestamp(at / _SECOND).strftime("%H:%M:%S")
+
+    return [
+        _row("paused", f"{clock(item.begin)}-{clock(item.end)}", (item.end - item.begin) // _SECOND)
+        for item in intersect(outbox.pauses(day.begin), [day])
+    ]
+
+
+def _captures(entries: list[Entry]) -> list[dict[str, Any]]:
+    def having(*states: str) -> int:
+        return sum(entry.state in states for entry in entries)
+
+    sent, withheld = having(*_SENT), having(*_WITHHELD)
+    counts = {"sent": sent, "waiting": len(entries) - sent - withheld, "withheld": withheld}
+    return [_row(what, None, None, number) for what, number in counts.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from powdo.adapters.kimai.telling import Person
     from powdo.records import Timesheet
     from powdo.worktime.intervals import Interval
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @command(
@@ -97,11 +95,12 @@ class _Session:
         from powdo.errors import UsageError
         from powdo.worktime.book import chunks
         from powdo.worktime.intervals import Interval
+        from powdo.worktime.manifest import micros
 
-        window = Interval(_microseconds(since), _microseconds(until))
+        window = Interval(micros(since), micros(until))
         if window.begin >= window.end:
             raise UsageError("--since is not before --until")
-        for worker in self._workers(user):
+        for worker in self._store.named(user):
             for record in self._windows(worker, list(chunks(window))):
                 self._run.emit(record)
 
@@ -113,7 +112,7 @@ class _Session:
 
     def dirty(self, user: str | None) -> Iterable[dict[str, Any]]:
         """Yield a marker for each worker of whom something is new."""
-        for worker in self._workers(user):
+        for worker in self._store.named(user):
             if self._store.dirty(worker.id):
                 yield _Dirty(type="dirty", worker=worker.name)
 
@@ -122,6 +121,7 @@ class _Session:
         from powdo.errors import BadRecordError
         from powdo.records import Ingested, Rejected
         from powdo.worktime.intervals import Interval
+        from powdo.worktime.manifest import micros
 
         spans: list[Interval] = []
         if record.get("type") == Rejected.TYPE:
@@ -131,7 +131,7 @@ class _Session:
         else:
             ingested = Ingested.from_json(record)
             name = ingested.worker
-            spans.append(Interval(_microseconds(ingested.begin), _microseconds(ingested.end)))
+            spans.append(Interval(micros(ingested.begin), micros(ingested.end)))
         worker = self._store.worker(name)
         if worker is None:
             raise BadRecordError(f"no worker is called '{name}'")
@@ -157,41 +157,17 @@ class _Session:
         for window in windows:
             yield from self._syncer.sync(person, window)
 
-    def _workers(self, user: str | None) -> list[Worker]:
-        from powdo.errors import UsageError
-
-        if user is None:
-            return self._store.workers()
-        found = self._store.worker(user)
-        if found is None:
-            raise UsageError(f"no worker is called '{user}'", hint="`powdo users list` shows them")
-        return [found]
-
     def _person(self, worker: Worker) -> Person:
-        from zoneinfo import ZoneInfo
-
         from powdo.adapters.kimai.telling import Person
-        from powdo.worktime.book import Book, limits
 
-        settings = self._run.settings
         if worker.kimai_user is None and worker.id not in self._warned and len(self._store.workers()) > 1:
             self._warned.add(worker.id)
             self._run.console.warning(
                 f"'{worker.name}' has no Kimai user, so their time is booked for the token's owner",
                 hint=f"`powdo users add --name {worker.name} --kimai-user ID` names one",
             )
-        zone = worker.timezone or next(iter(self._store.zones(worker.id)), None) or settings.dvm.timezone
-        book = Book(
-            rules=settings.rules,
-            limits=limits(settings.timesheets),
-            zone=ZoneInfo(zone),
-            day_start=settings.dvm.day_start,
-        )
+        book = self._run.settings.book((worker.timezone, *self._store.zones(worker.id)))
         return Person(id=worker.id, name=worker.name, kimai_user=worker.kimai_user, book=book)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from powdo.errors import UsageError
 from powdo.options import Run, command, report_options, since_until_options
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ def report(
     store = Store(run.settings.database_url)
     counted: dict[Key, int] = {}
     try:
-        for worker in _workers(store, user):
+        for worker in store.named(user):
             window = _window(store, worker, since, until)
             if window is None:
                 continue
-            book = _book(run, store, worker)
+            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
             tally.count(_slices(store, worker, book, window), _keys(by, book, worker), counted)
     finally:
         store.close()
@@ -64,15 +63,6 @@ def report(
         json=json,
         headers=headers,
     )
-
-
-def _workers(store: Store, user: str | None) -> list[Worker]:
-    if user is None:
-        return store.workers()
-    worker = store.worker(user)
-    if worker is None:
-        raise UsageError(f"no worker is called '{user}'", hint="`powdo users list` shows them")
-    return [worker]
 
 
 def _window(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> Interval | None:
@@ -86,21 +76,6 @@ def _window(store: Store, worker: Worker, since: datetime | None, until: datetim
     begin = period[0] if since is None else max(period[0], micros(since))
     end = period[1] if until is None else min(period[1], micros(until))
     return Interval(begin, end) if begin < end else None
-
-
-def _book(run: Run, store: Store, worker: Worker) -> Book:
-    from zoneinfo import ZoneInfo
-
-    from powdo.worktime.book import Book, limits
-
-    settings = run.settings
-    zone = worker.timezone or next(iter(store.zones(worker.id)), None) or settings.dvm.timezone
-    return Book(
-        rules=settings.rules,
-        limits=limits(settings.timesheets),
-        zone=ZoneInfo(zone),
-        day_start=settings.dvm.day_start,
-    )
 
 
 def _slices(store: Store, worker: Worker, book: Book, window: Interval) -> Iterator[Slice]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval
     from powdo.worktime.timesheets import Block, Leftover
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDEST = 60
 
 
@@ -49,9 +48,9 @@ def timesheets(
     store = Store(run.settings.database_url)
     try:
         rows: list[dict[str, Any]] = []
-        for worker in _workers(store, user):
+        for worker in store.named(user):
             begin, end = _span(store, worker, since, until)
-            book = _book(run, store, worker)
+            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
             for item in _items(store, worker, book, Interval(begin, end), unassigned):
                 row = _row(item, worker)
                 if json:
@@ -63,45 +62,16 @@ def timesheets(
         store.close()
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def _span(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> tuple[int, int]:
     """Return the period asked for; where it is open, that of everything *worker* sent, rounding included."""
     from powdo.worktime.intervals import DAY
+    from powdo.worktime.manifest import micros
 
-    begin, end = (None if edge is None else _microseconds(edge) for edge in (since, until))
+    begin, end = (None if edge is None else micros(edge) for edge in (since, until))
     if begin is None or end is None:
         first, last = store.period(worker.id) or (0, 0)
         begin, end = first - DAY if begin is None else begin, last + DAY if end is None else end
     return begin, max(begin, end)
-
-
-def _workers(store: Store, user: str | None) -> list[Worker]:
-    from powdo.errors import UsageError
-
-    if user is None:
-        return store.workers()
-    found = store.worker(user)
-    if found is None:
-        raise UsageError(f"no worker is called '{user}'", hint="`powdo users list` shows them")
-    return [found]
-
-
-def _book(run: Run, store: Store, worker: Worker) -> Book:
-    from zoneinfo import ZoneInfo
-
-    from powdo.worktime.book import Book, limits
-
-    settings = run.settings
-    zone = worker.timezone or next(iter(store.zones(worker.id)), None) or settings.dvm.timezone
-    return Book(
-        rules=settings.rules,
-        limits=limits(settings.timesheets),
-        zone=ZoneInfo(zone),
-        day_start=settings.dvm.day_start,
-    )
 
 
 def _items(
@@ -139,11 +109,12 @@ def _cut(text: str) -> str:
 def _row(item: Block | Leftover, worker: Worker) -> dict[str, Any]:
     from powdo.lines import format_time
     from powdo.worktime.intervals import SECOND
+    from powdo.worktime.manifest import from_micros
     from powdo.worktime.timesheets import ALGORITHM, Block
 
     row: dict[str, Any] = {
-        "begin": format_time(_EPOCH + timedelta(microseconds=item.begin)),
-        "end": format_time(_EPOCH + timedelta(microseconds=item.end)),
+        "begin": format_time(from_micros(item.begin)),
+        "end": format_time(from_micros(item.end)),
     }
     if isinstance(item, Block):
         row |= {"seconds": (item.end - item.begin) // SECOND, "user": worker.name}

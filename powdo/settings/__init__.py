@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from powdo.settings.paths import check_profile, config_path, data_dir, state_dir
 from powdo.settings.secrets import SecretSource
 
 if TYPE_CHECKING:
+    from powdo.worktime.book import Book
     from powdo.worktime.rules import Rule
 
 _T = TypeVar("_T")
@@ -103,6 +104,19 @@ class Settings:
                 hint="run `powdo init`, or choose a configuration with --config",
             )
         return value
+
+    def book(self, zones: Iterable[str | None]) -> Book:
+        """Return the rules and limits of timesheets, with the first of *zones* that is one, else [dvm]'s."""
+        from zoneinfo import ZoneInfo
+
+        from powdo.worktime.book import Book, limits
+
+        return Book(
+            rules=self.rules,
+            limits=limits(self.timesheets),
+            zone=ZoneInfo(next(filter(None, zones), self.dvm.timezone)),
+            day_start=self.dvm.day_start,
+        )
 
     def master_key(self) -> bytes:
         """Return the 32 bytes that unlock the keystore. Raises: KeyRejectedError."""

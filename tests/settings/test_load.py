@@ -206,3 +206,23 @@ def test_secrets_leave_the_environment(monkeypatch):
     assert not {"NSEC_MASTER_KEY", "POWDO_KIMAI_TOKEN", "NOSTR_RELAY_ADMIN_SECRET"} & set(os.environ)
     assert found.master_key() == b"\xab" * 32
     assert found.kimai_token() == "token"
+
+
+def test_the_book_has_the_first_zone_that_is_known(config: Path):
+    """A worker's own zone beats their machine's, and that the operator's."""
+    config.write_text('[dvm]\ntimezone = "Asia/Tokyo"\n[timesheets]\nmerge_gap = 120\n')
+    config.chmod(0o600)
+    found = load()
+    assert str(found.book((None, "Europe/Berlin", "UTC")).zone) == "Europe/Berlin"
+    assert str(found.book((None,)).zone) == "Asia/Tokyo"
+    assert found.book(()).limits.merge_gap == 120_000_000
+
+
+def test_only_a_dvm_goes_without_an_access_key(config: Path):
+    """A worker's identity never stands in for the access key."""
+    config.write_text('[identity]\nuser = "dvm"\n[dvm]\n')
+    config.chmod(0o600)
+    assert load().access_user() == "dvm"
+    config.write_text('[identity]\nuser = "ana"\n[worker]\n')
+    with pytest.raises(ConfigurationError, match="no 'access_user' in"):
+        load().access_user()

@@ -101,6 +101,15 @@ class Workers:
         with self._database.read() as connection:
             return next(iter(_load(connection, worker.c.name == name)), None)
 
+    def named(self, name: str | None) -> list[Worker]:
+        """Return the worker *name*, or all of them for None. Raises: UsageError when there is none."""
+        if name is None:
+            return self.workers()
+        found = self.worker(name)
+        if found is None:
+            raise UsageError(f"no worker is called '{name}'", hint="`powdo users list` shows them")
+        return [found]
+
     def author(self, pubkey: str) -> Worker | None:
         """Return the worker whose identity *pubkey* is, unless they were removed."""
         theirs = sa.select(worker_key.c.worker_id).where(

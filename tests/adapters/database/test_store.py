@@ -245,6 +245,15 @@ def test_a_refusal_is_remembered(store: Store, database: Database, ana: int) -> 
     assert inbox.outcome(hexes(1)) == "rejected"
 
 
+def test_workers_are_named_one_or_all(store: Store, ana: int) -> None:
+    """Without a name all are meant; a name that nobody has is the caller's mistake."""
+    ben = store.enroll("ben")
+    assert [one.name for one in store.named(None)] == ["ana", "ben"]
+    assert store.named("ben") == [ben]
+    with pytest.raises(UsageError, match="no worker is called 'eve'"):
+        store.named("eve")
+
+
 def test_a_reason_may_quote_anything(store: Store, ana: int) -> None:
     """What a peer's nonsense brings into a reason cannot keep it from being stored."""
     store.refuse(Refusal(wrap=hexes(3), reason="unknown 'a\0b\ud800'", status=65, worker=ana))

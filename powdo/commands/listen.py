@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from powdo.errors import ConfigurationError, PowdoError, UsageError
+from powdo.errors import ConfigurationError, PowdoError, RetryLaterError, UsageError
 from powdo.options import Run, command, network_options
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class _Sink:
         self._run.console.debug(f"'{relay}' has sent all it had")
 
     def store(self, relay: str, event: Event) -> None:
+        from powdo.errors import BadRecordError
+        from powdo.lines import encode_line
         from powdo.nips.event import is_expired
 
         now = int(time.time())
@@ -104,11 +106,17 @@ class _Sink:
             self._run.console.info(f"gift wrap '{event.id}' from '{relay}' has expired")
             return
         value = event.to_json()
+        try:
+            encode_line(value)
+        except BadRecordError as error:  # nobody could read it: a stranger's wrap must not end the listening
+            self._run.console.warning(f"gift wrap '{event.id}' from '{relay}' is left out: {error.message}")
+            return
         if self._inbox.add(value, relay, now):
             self._run.emit(value)
 
     def trouble(self, relay: str, error: PowdoError) -> None:
-        if self._final:
+        # What a later try mends is no more than a warning to who listens on; a refusal needs a person.
+        if self._final or not isinstance(error, RetryLaterError):
             self._run.fail(error)
         else:
             self._run.console.warning(error.message, hint=error.hint)

@@ -20,6 +20,8 @@ from powdo.adapters.database.inbox import Inbox
 from powdo.adapters.keystore import Keystore
 from powdo.adapters.outbox import Outbox
 from powdo.commands.listen import _Sink
+from powdo.console import QUIET
+from powdo.errors import RefusedError, RetryLaterError
 from powdo.nips.bech32 import decode_npub
 from powdo.nips.event import Event
 from powdo.records import encode_line
@@ -210,6 +212,33 @@ def test_expired_wraps_are_left_out(tmp_path: Path, capfd: pytest.CaptureFixture
         sink.store("wss://relay.example", wrap)
     assert not inbox.knows(gone.id)
     assert [json.loads(line) for line in capfd.readouterr().out.splitlines()] == [there.to_json()]
+    inbox.close()
+
+
+def test_a_wrap_too_long_for_a_line_is_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a stranger makes longer than a record may be is told, and the next wrap is written."""
+    inbox = Inbox(f"sqlite:///{tmp_path / 'dvm.sqlite'}")
+    me = new_key().pubkey
+    sink = _Sink(Run("powdo listen"), inbox, me, final=False)
+    long = wrap_for(me, tags=(("x", "y" * (1 << 20)),))
+    good = wrap_for(me)
+    for wrap in (long, good):
+        sink.store("wss://relay.example", wrap)
+    out, said = capfd.readouterr()
+    assert [json.loads(line)["id"] for line in out.splitlines()] == [good.id]
+    assert "is left out: longer than" in said
+    assert not inbox.knows(long.id)
+    inbox.close()
+
+
+def test_a_refusal_is_told_even_with_q(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Who listens on is not told of a relay that is away with -q, and of one that refuses in any case."""
+    inbox = Inbox(f"sqlite:///{tmp_path / 'dvm.sqlite'}")
+    sink = _Sink(Run("powdo listen", level=QUIET), inbox, new_key().pubkey, final=False)
+    sink.trouble("wss://relay.example", RetryLaterError("away"))
+    assert capfd.readouterr().err == ""
+    sink.trouble("wss://relay.example", RefusedError("restricted"))
+    assert "error: restricted" in capfd.readouterr().err
     inbox.close()
 
 

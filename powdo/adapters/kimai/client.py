@@ -65,13 +65,17 @@ def refusal(answer: Answer, what: str) -> RefusedError:
     data = answer.data if isinstance(answer.data, dict) else {}
     errors = data.get("errors")
     if isinstance(errors, dict):
-        told += [str(text) for text in errors.get("errors") or ()]
+        told += _texts(errors.get("errors"))
         children = errors.get("children")
         for name, child in children.items() if isinstance(children, dict) else ():
-            if isinstance(child, dict) and child.get("errors"):
-                told.append(f"{name}: {' '.join(map(str, child['errors']))}")
+            if isinstance(child, dict) and (texts := _texts(child.get("errors"))):
+                told.append(f"{name}: {' '.join(texts)}")
     reason = "; ".join(told)[:500] or str(data.get("message") or f"status {answer.status}")[:200]
     return RefusedError(f"kimai refuses {what}: {reason.rstrip('.')}")
+
+
+def _texts(value: object) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list) else []
 
 
 class Client:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from powdo.adapters.kimai.catalogue import Catalogue
-from powdo.adapters.kimai.client import Client
+from powdo.adapters.kimai.client import Answer, Client, refusal
 from powdo.adapters.kimai.timesheets import Timesheets
 from powdo.errors import KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError
 from powdo.worktime.intervals import MINUTE, SECOND, Interval
@@ -314,3 +314,12 @@ def test_a_project_without_global_activities(double: Double, client: Client) -> 
     double.kimai.add_project("Closed", 1, global_activities=False)
     with pytest.raises(RefusedError, match="no activity 'Development'"):
         Catalogue(client).resolve(None, "Closed", "Development")
+
+
+@pytest.mark.parametrize(
+    "errors", [5, "x", [1], {"errors": 5}, {"errors": None, "children": {"begin": {"errors": {"a": 1}}}}]
+)
+def test_a_refusal_in_another_shape_is_told_by_its_status(errors: object) -> None:
+    """Whatever Kimai puts where its complaints stand, the refusal is one of ours."""
+    refused = refusal(Answer(400, {"errors": errors}, {}), "a timesheet")
+    assert refused.message == "kimai refuses a timesheet: status 400"

@@ -85,7 +85,7 @@ class Side:
             file.write(text)
 
 
-def _serve(side: Side, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:
+def serve(side: Side, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "powdo", *arguments, "--listen", "127.0.0.1:0"],
         env=side.environment,
@@ -121,10 +121,10 @@ def line(tmp_path: Path, aw_server: str, display: str) -> Iterator[Line]:
     identity, access = worker.text("keys", "new", "ana", "ana-access").split()
     dvm = operator.text("keys", "new", "dvm")
     data = str(tmp_path / "public")
-    relay, relay_url = _serve(
+    relay, relay_url = serve(
         public, "relay", "serve", "--data", f"{data}/relay", "--allow", access, "--allow", dvm
     )
-    blossom, blossom_url = _serve(public, "blossom", "serve", "--data", f"{data}/blossom", "--allow", access)
+    blossom, blossom_url = serve(public, "blossom", "serve", "--data", f"{data}/blossom", "--allow", access)
     places = ("--relay", relay_url, "--blossom", blossom_url, "--yes")
     worker.text("init", "worker", "--user", "ana", "--dvm", dvm, *places)
     worker.configure(f'\n[capture]\nactivitywatch = "{aw_server}"\n')

@@ -179,9 +179,9 @@ def answering(*messages: Any) -> Behaviour:
         ([["OK", "ID", False, "pow: 20 bits"]], RefusedError, "pow"),
         ([["OK", "ID", False, "invalid: back-dated"]], RefusedError, "back-dated"),
         ([["OK", "ID", False, ""]], RefusedError, "no reason given"),
-        (["HTTP/1.1 oops"], PeerProtocolError, "breaks the protocol"),
-        ([b"\xff\x00"], PeerProtocolError, "not UTF-8"),
-        ([["OK", "ID", "yes", ""]], PeerProtocolError, "wrong shape"),
+        (["HTTP/1.1 oops"], RetryLaterError, "breaks the protocol"),
+        ([b"\xff\x00"], RetryLaterError, "not UTF-8"),
+        ([["OK", "ID", "yes", ""]], RetryLaterError, "wrong shape"),
         ([["NOTICE", "hm"], ["OK", "0", True, ""]], RetryLaterError, "timed out"),
         ([], RetryLaterError, "timed out"),
         ([["OK", "ID", False, "auth-required: x"]], RetryLaterError, "timed out"),
@@ -464,7 +464,7 @@ def test_odd_relays_do_not_disturb_the_others(tmp_path: Path) -> None:
             scenario(
                 {
                     liar: PeerProtocolError,
-                    babbler: PeerProtocolError,
+                    babbler: RetryLaterError,
                     staller: RetryLaterError,
                     refuser: RefusedError,
                     foreigner: RetryLaterError,

@@ -2,7 +2,8 @@
 
 Rules:
 - the scheme is spelt `Bearer`, no path ends in a slash, and the token never follows a redirect;
-- a status decides, never a text: 401 ends the run, 429 and 5xx may pass, other refusals are for good;
+- a status decides, never a text: 401 ends the run, 429, 5xx and what no Kimai says may pass, other refusals
+  are for good;
 - what comes back is checked before it is believed, and never longer than MAX_ANSWER.
 """
 
@@ -112,13 +113,19 @@ class Client:
                 overlapping=config.get("isAllowOverlapping") is not False,
             )
         except (KeyError, ValueError, TypeError, OSError):
-            raise PeerProtocolError(f"'{self.url}' does not answer as Kimai does") from None
+            raise self._nonsense("does not answer as Kimai does") from None
         if account.tracking_mode != "default":
             self.warn(
                 f"kimai's tracking mode is '{account.tracking_mode}': plain users cannot send begin and end",
                 "set the mode to 'default' in Kimai, or use the token of a user who may see other timesheets",
             )
         return account
+
+    def _nonsense(self, what: str) -> RetryLaterError:
+        """Return the error for what no Kimai says: mostly a proxy answers in its place, for a while."""
+        return RetryLaterError(
+            f"'{self.url}' {what}", hint="something else than Kimai seems to answer; check url in [kimai]"
+        )
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -145,7 +152,7 @@ class Client:
         except requests.ConnectionError as error:
             raise RetryLaterError(f"cannot reach '{self.url}': {_reason(error)}") from None
         except (requests.RequestException, ValueError) as error:
-            raise PeerProtocolError(f"'{self.url}' answers nonsense: {type(error).__name__}") from None
+            raise self._nonsense(f"answers nonsense: {type(error).__name__}") from None
         return self._judge(response, raw, f"{method} {path}")
 
     def _read(self, response: requests.Response) -> bytes:
@@ -153,7 +160,7 @@ class Client:
         for part in response.iter_content(1 << 16):
             raw += part
             if len(raw) > MAX_ANSWER:
-                raise PeerProtocolError(f"'{self.url}' answers with more than {MAX_ANSWER} bytes")
+                raise self._nonsense(f"answers with more than {MAX_ANSWER} bytes")
         return bytes(raw)
 
     def _judge(self, response: requests.Response, raw: bytes, what: str) -> Answer:
@@ -173,7 +180,7 @@ class Client:
         try:
             data = json.loads(raw) if raw else None
         except (ValueError, RecursionError):
-            raise PeerProtocolError(f"'{self.url}' does not answer {what} with JSON") from None
+            raise self._nonsense(f"does not answer {what} with JSON") from None
         return Answer(status, data, response.headers)
 
     def get(self, path: str, kind: type, query: Query = ()) -> Any:
@@ -186,7 +193,7 @@ class Client:
         if answer.status != 200:
             raise refusal(answer, f"GET {path}")
         if not isinstance(answer.data, kind):
-            raise PeerProtocolError(f"'{self.url}' answers GET {path} with the wrong kind of JSON")
+            raise self._nonsense(f"answers GET {path} with the wrong kind of JSON")
         return answer.data
 
     def pages(self, path: str, query: Query) -> Iterator[Mapping[str, Any]]:
@@ -200,7 +207,7 @@ class Client:
                 raise refusal(answer, f"GET {path}")
             total = answer.headers.get("X-Total-Pages", "1")
             if not isinstance(answer.data, list) or not total.isascii() or not total.isdigit():
-                raise PeerProtocolError(f"'{self.url}' answers GET {path} with the wrong kind of JSON")
+                raise self._nonsense(f"answers GET {path} with the wrong kind of JSON")
             last = min(int(total), _MAX_PAGES)
             yield from (item for item in answer.data if isinstance(item, dict))
             page += 1

@@ -60,6 +60,14 @@ def nonsense(url: str, error: PeerProtocolError) -> PeerProtocolError:
     return PeerProtocolError(f"'{url}' breaks the protocol: {error.message[:_SHOWN]}", hint=error.hint)
 
 
+def babble(url: str, error: PeerProtocolError) -> RetryLaterError:
+    """Return the error for a message that is none: mostly something else answers there, for a while."""
+    return RetryLaterError(
+        f"'{url}' breaks the protocol: {error.message[:_SHOWN]}",
+        hint="something else than a relay seems to answer there; a later run tries again",
+    )
+
+
 def refusal(url: str, message: str) -> PowdoError:
     """Return the error for an event or subscription that *url* refuses with *message* (NIP-01 prefixes)."""
     kind = prefix(message)
@@ -67,7 +75,7 @@ def refusal(url: str, message: str) -> PowdoError:
     if kind in _FOR_NOW:
         return RetryLaterError(text, hint="a later run tries again")
     hints = {
-        "auth-required": "the relay wants to know who you are: name a key that is on its allowlist in [identity]",
+        "auth-required": "the relay wants to know who you are: [identity] must name a key on its allowlist",
         "restricted": "ask the operator of the relay to put your public key on its allowlist",
         "pow": "the relay wants proof of work, or a public key on its allowlist",
     }

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from powdo.adapters.relay.errors import FAILURES, nonsense, refusal, unreachable
+from powdo.adapters.relay.errors import FAILURES, babble, nonsense, refusal, unreachable
 from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError, PowdoError
 from powdo.nips.event import Event
@@ -142,7 +142,7 @@ class _Follower:
         except FAILURES as error:
             raise unreachable(self._url, error) from None
         except PeerProtocolError as error:
-            raise nonsense(self._url, error) from None
+            raise babble(self._url, error) from None
 
     async def _follow(self, connection: ClientConnection) -> None:
         session = RelaySession(eager=True)

@@ -14,7 +14,7 @@ from typing import Self
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from powdo.adapters.relay.errors import FAILURES, nonsense, refusal, unreachable
+from powdo.adapters.relay.errors import FAILURES, babble, refusal, unreachable
 from powdo.adapters.relay.options import connect_options
 from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
@@ -74,7 +74,7 @@ class RelayClient:
             raise unreachable(self.url, error) from None
         except PeerProtocolError as error:
             self.close()
-            raise nonsense(self.url, error) from None
+            raise babble(self.url, error) from None
 
     def _open(self) -> ClientConnection:
         if self._connection is None:

@@ -163,7 +163,7 @@ def test_a_server_that_is_no_kimai(told: Told, answer: bytes) -> None:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        with pytest.raises(PeerProtocolError):
+        with pytest.raises(RetryLaterError):
             Client(f"http://127.0.0.1:{server.server_address[1]}", "t", timeout=2, warn=told)
     finally:
         server.shutdown()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +17,13 @@ from powdo.options import Run, command, dry_run_option, network_options, since_u
 
 if TYPE_CHECKING:
     from powdo.adapters.activitywatch.export import Export
-    from powdo.adapters.activitywatch.reading import Part, Reading, Wanted
+    from powdo.adapters.activitywatch.reading import Reading, Wanted
+    from powdo.adapters.activitywatch.rest import ActivityWatch
     from powdo.adapters.outbox import Outbox
     from powdo.adapters.screen import Screenshot
     from powdo.adapters.staging import Staging
     from powdo.records import Capture
-    from powdo.worktime.activity import Bucket
+    from powdo.worktime.cutting import Allowed
     from powdo.worktime.hours import Control
     from powdo.worktime.manifest import Manifest
     from powdo.worktime.privacy import Privacy
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 _HINTS = {
     "no-display": "run it in the desktop session, set DISPLAY, or use --no-screenshots",
     "wayland-unsupported": "log in with an X session, or use --no-screenshots",
+    "no-tool": "install it, or use --no-screenshots",
+    "windows-unknown": "only without deny and private in [capture] are its screenshots taken",
 }
 
 _SECOND = 1_000_000
+#: Seconds that a screenshot waits for ActivityWatch's word on whether anybody is there.
+_PATIENCE = 5.0
 
 
 @command("capture", epilog="powdo capture | powdo bundle | powdo upload | powdo wrap | powdo publish")
@@ -73,7 +77,7 @@ def capture(
     tick = _Tick(run)
     with _outbox(run.settings.state_dir, dry_run=dry_run) as outbox:
         if run.settings.capture.screenshots and not no_screenshots:
-            tick.look(outbox)
+            tick.look(outbox, lambda: export is None and not no_activity and tick.is_away(timeout))
         else:
             tick.absent.append(("screenshots", "off"))
         if no_activity:
@@ -155,7 +159,7 @@ class _Tick:
         self.absent: list[tuple[str, str]] = []
         self._screenshots: tuple[Screenshot, ...] = ()
         self._reading: Reading | None = None
-        self._parts: list[Part] = []
+        self._parts: list[Allowed] = []
 
     def _privacy(self) -> Privacy:
         from powdo.worktime.privacy import Privacy
@@ -177,40 +181,49 @@ class _Tick:
 
     # --- the screen ---
 
-    def look(self, outbox: Outbox) -> None:
-        """Take the screenshots, or remember why there are none."""
+    def look(self, outbox: Outbox, away: Callable[[], bool]) -> None:
+        """Take the screenshots, or remember why there are none; *away* tells whether the worker is."""
         now = time.time_ns() // 1000
         state = self._control(outbox, now).state(now)
         if state != "on":
-            self._run.console.info(f"no screenshot: {state}")
-            self.absent.append(("screenshots", state))
+            self._without(state, state)
             return
-        from powdo.settings.desktop import authority_file, find_desktop
+        from powdo.adapters.screen import Wishes, look
+        from powdo.adapters.screen.session import is_locked
+        from powdo.settings.desktop import find_desktop
         from powdo.settings.environment import variables
-
-        desktop = find_desktop(variables())
-        if desktop.wayland:
-            self._lack("wayland-unsupported", "a Wayland session does not show its screen")
-            return
-        if desktop.display is None:
-            self._lack("no-display", "there is no display")
-            return
-        from powdo.adapters.screen import look
         from powdo.worktime.privacy import screen_refusal
 
-        privacy = self._privacy()
+        desktop = find_desktop(variables())
+        if desktop and is_locked(desktop.variables):
+            self._without("locked", "the session is locked")
+            return
+        if desktop and away():
+            self._without("afk", "nobody is at the keyboard")
+            return
+        privacy, capture = self._privacy(), self._run.settings.capture
         seen = look(
-            desktop.display,
-            authority_file(variables()),
-            lambda windows: screen_refusal(windows, privacy),
-            strict=bool(privacy.deny or privacy.private),
+            desktop,
+            Wishes(
+                refusal=lambda windows: screen_refusal(windows, privacy),
+                strict=bool(privacy.deny or privacy.private),
+                folder=lambda: outbox.staging(f"look-{os.urandom(8).hex()}"),
+                blur=capture.blur,
+                scale=capture.scale,
+            ),
         )
         self._screenshots = seen.screenshots
         if seen.reason in ("denied", "private"):
-            self._run.console.info(f"no screenshot: a visible window is {seen.reason}")
-            self.absent.append(("screenshots", seen.reason))
+            self._without(seen.reason, f"a visible window is {seen.reason}")
+        elif seen.reason == "screen-off":
+            self._without(seen.reason, seen.detail)
         elif seen.reason is not None:
             self._lack(seen.reason, seen.detail)
+
+    def _without(self, reason: str, detail: str) -> None:
+        """Keep as it should be: no screenshot for *reason*."""
+        self._run.console.info(f"no screenshot: {detail}")
+        self.absent.append(("screenshots", reason))
 
     def _lack(self, reason: str, detail: str) -> None:
         what = "a screenshot is missing" if self._screenshots else "no screenshot"
@@ -219,17 +232,25 @@ class _Tick:
 
     # --- the buckets ---
 
+    def _activitywatch(self, timeout: float) -> ActivityWatch:
+        from powdo.adapters.activitywatch.rest import ActivityWatch
+
+        wishes = self._run.settings.capture
+        return ActivityWatch(wishes.activitywatch, timeout=timeout, key_file=wishes.activitywatch_key_file)
+
+    def is_away(self, timeout: float) -> bool:
+        """Return whether ActivityWatch says that nobody is at the keyboard."""
+        from powdo.adapters.activitywatch.presence import is_away
+
+        return is_away(self._activitywatch(min(timeout, _PATIENCE)), int(time.time()))
+
     def read(self, outbox: Outbox, export: Export | None, wanted: Wanted, timeout: float) -> None:
         """Read what is new in *export*, else in ActivityWatch, or remember why nothing could be read."""
         from powdo.adapters.activitywatch.reading import read
-        from powdo.adapters.activitywatch.rest import ActivityWatch
         from powdo.errors import PeerProtocolError, RetryLaterError
 
         console = self._run.console
-        wishes = self._run.settings.capture
-        source = export or ActivityWatch(
-            wishes.activitywatch, timeout=timeout, key_file=wishes.activitywatch_key_file
-        )
+        source = export or self._activitywatch(timeout)
         try:
             reading = self._reading = read(source, wanted, outbox.cursor)
         except (RetryLaterError, PeerProtocolError) as error:
@@ -275,6 +296,7 @@ class _Tick:
 
     def _obey(self, outbox: Outbox) -> None:
         """Clean what was read, and cut out what pauses and hours forbid, as they stand by now."""
+        from powdo.worktime.cutting import obeying
         from powdo.worktime.privacy import protect
 
         parts = self._reading.parts if self._reading else []
@@ -291,13 +313,10 @@ class _Tick:
         self._parts = [
             kept
             for part, bucket in zip(parts, clean, strict=True)
-            if (kept := _cut(part, bucket, control)) is not None
+            if (kept := obeying(bucket, part.begin, part.end, control)) is not None
         ]
-        for reason in ("paused", "off-hours"):
-            if any(
-                reason in control.reasons(part.begin * _SECOND, part.end * _SECOND) for part in self._parts
-            ):
-                self.absent.append(("activity", reason))
+        told = {reason for part in self._parts for reason in part.reasons}
+        self.absent += [("activity", reason) for reason in sorted(told, reverse=True)]
 
     def _fill(self, staging: Staging, outbox: Outbox, capture_id: str) -> Manifest:
         """Return the manifest of the capture, written with all its files."""
@@ -318,23 +337,6 @@ class _Tick:
             absent=self.absent,
             salt=os.urandom(16).hex(),
         )
-
-
-def _cut(part: Part, bucket: Bucket, control: Control) -> Part | None:
-    """Return *part* with what of *bucket* the worker allows, in the seconds that are allowed; or None."""
-    from powdo.worktime.cutting import inside
-    from powdo.worktime.hours import trimmed
-
-    allowed = control.allowed(part.begin * _SECOND, part.end * _SECOND)
-    seconds = trimmed(allowed, part.begin, part.end)
-    if seconds is None:
-        return None
-    return replace(
-        part,
-        bucket=replace(bucket, events=tuple(inside(bucket.events, allowed))),
-        begin=seconds[0],
-        end=seconds[1],
-    )
 
 
 def _record(manifest: Manifest, path: Path) -> Capture:

@@ -5,15 +5,18 @@ Rules:
 - end stays behind the clock by the settle time, since watchers still change their latest events, and
   behind the bucket's own last update, since a watcher that was offline sends old events late;
 - an event that lasts is cut to the period, one without duration belongs to the period it falls in;
-  so fragments add up to the whole in any slicing, whatever a server leaves over at the borders.
+  so fragments add up to the whole in any slicing, whatever a server leaves over at the borders;
+- what the worker does not allow is cut out to the microsecond, and the period shrinks to what is left.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from powdo.worktime.activity import BucketEvent
+from powdo.worktime.activity import Bucket, BucketEvent
+from powdo.worktime.hours import Control, State
 from powdo.worktime.intervals import SECOND, Interval, union
 
 DAY = 86_400
@@ -69,3 +72,27 @@ def inside(events: Iterable[BucketEvent], allowed: Iterable[Interval]) -> list[B
             at += 1
     result.sort(key=lambda item: (item.begin, item.end))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What is allowed of a bucket, in which seconds [begin, end), and why not all of them are."""
+
+    bucket: Bucket
+    begin: int
+    end: int
+    reasons: tuple[State, ...]
+
+
+def obeying(bucket: Bucket, begin: int, end: int, control: Control) -> Allowed | None:
+    """Return what *control* allows of *bucket* in the seconds [begin, end), or None."""
+    allowed = control.allowed(begin * SECOND, end * SECOND)
+    if not allowed:
+        return None
+    first, last = allowed[0].begin, allowed[-1].end
+    return Allowed(
+        replace(bucket, events=tuple(inside(bucket.events, allowed))),
+        first // SECOND,
+        -(-last // SECOND),
+        tuple(control.reasons(first, last)),
+    )

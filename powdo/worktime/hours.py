@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,11 +162,3 @@ class Control:
             found = in_hours(self.hours, at, end, self.offset)
             edges |= {edge for item in found for edge in (item.begin, item.end)}
         return next((edge for edge in sorted(edges) if at < edge < end and self.state(edge) != state), None)
-
-
-def trimmed(allowed: Iterable[Interval], begin: int, end: int) -> tuple[int, int] | None:
-    """Return the whole seconds of [begin, end) from the first to the last that *allowed* touches, or None."""
-    found = intersect(allowed, [Interval(begin * SECOND, end * SECOND)])
-    if not found:
-        return None
-    return found[0].begin // SECOND, -(-found[-1].end // SECOND)

@@ -141,7 +141,7 @@ class Store:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeError, OverflowError):  # the writer must outlive whatever came in
             return [(write, Outcome(False, "error: cannot store the event", new=False)) for write in writes]
         return outcomes
 

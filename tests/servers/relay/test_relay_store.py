@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from powdo.nips.filters import Filter
 from powdo.servers.relay.application import Relay
 from powdo.servers.relay.policy import WRAPS, Policy, recipient_of
 from powdo.servers.relay.query import is_ephemeral, select
+from powdo.servers.relay.store import Store
 from powdo.servers.relay.writing import SCHEMA, Write, store_event
 
 KEYS = [new_key() for _ in range(3)]
@@ -230,3 +232,27 @@ def test_a_changed_allowlist_file_counts_at_once(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_the_writer_outlives_what_cannot_be_stored(tmp_path: Path) -> None:
+    """A value that SQLite has no room for is refused, and the next event is stored."""
+
+    async def main() -> list[bool]:
+        told: list[bool] = []
+        done = asyncio.Event()
+
+        def delivered(outcomes: Any) -> None:
+            told.extend(outcome.accepted for _, outcome in outcomes)
+            done.set()
+
+        store = Store(tmp_path, delivered)
+        store.start(asyncio.get_running_loop())
+        good = signed(new_key())
+        for event in (replace(good, created_at=1 << 70), good):
+            done.clear()
+            store.submit(Write(event, b"{}", None))
+            await asyncio.wait_for(done.wait(), 10)
+        await asyncio.to_thread(store.close)
+        return told
+
+    assert asyncio.run(main()) == [False, True]

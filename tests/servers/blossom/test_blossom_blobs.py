@@ -11,7 +11,7 @@ import pytest
 
 from tests.blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
 
-_DATA = os.urandom(200)
+_DATA = bytes(range(200))
 _H = sha(_DATA)
 _ETAG = f'"{_H}"'
 

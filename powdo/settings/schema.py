@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Parse = Callable[[Any], Any]
 
+#: Squares of this many pixels leave no line of text legible, and windows still to be told apart.
+BLUR = 12
+
 
 def key(parse: Parse, default: Any = None) -> Any:
     """Return a dataclass field that is read by *parse*."""
@@ -118,6 +121,22 @@ def hours(value: Any) -> tuple[Range, ...]:
     return parse_hours(value)
 
 
+def blur(value: Any) -> int:
+    """Return the side of the squares that a screenshot is made of, in pixels; 0 leaves it sharp."""
+    if isinstance(value, bool):
+        return BLUR if value else 0
+    if not isinstance(value, int) or (value != 0 and not 2 <= value <= 256):
+        raise ConfigurationError(f"'{value}' is neither true, false, 0 nor a whole number from 2 to 256")
+    return value
+
+
+def share(value: Any) -> float:
+    """Return a number from 0.1 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 1:
+        raise ConfigurationError(f"'{value}' is not a number from 0.1 to 1")
+    return float(value)
+
+
 def blossom_host(value: Any) -> str:
     """Return the origin `scheme://host[:port]` of an allowed Blossom server; a bare host means https."""
     from urllib.parse import urlsplit
@@ -169,6 +188,8 @@ class Capture:
     activitywatch_key_file: Path | None = key(path)
     settle: int = key(parse_duration, 240)
     screenshots: bool = key(flag, True)
+    blur: int = key(blur, 0)
+    scale: float = key(share, 1.0)
     hours: tuple[Range, ...] = key(hours, ())
     spread: int = key(parse_duration, 0)
     redact: tuple[re.Pattern[str], ...] = key(many(pattern), ())

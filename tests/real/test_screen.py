@@ -55,7 +55,7 @@ def windows(display: str) -> Iterator[Any]:
     opened: list[subprocess.Popen[bytes]] = []
 
     def seen() -> int:
-        return len(x11.windows(display, Path("/nonexistent")))
+        return len(x11.ask(display, Path("/nonexistent")).windows)
 
     def open_window(name: str = "Editor", title: str = "cart.py") -> None:
         before = seen()
@@ -174,9 +174,9 @@ def test_display_with_a_cookie(worker: Worker, tmp_path: Path) -> None:
         struct.pack(">H", 256) + b"".join(struct.pack(">H", len(item)) + item for item in fields)
     )
     with xvfb("-auth", str(authority)) as display:
-        assert x11.windows(display, authority) == []
+        assert x11.ask(display, authority) == x11.Screen([], lit=True)
         with pytest.raises(RetryLaterError, match="cannot list the windows"):
-            x11.windows(display, tmp_path / "none")
+            x11.ask(display, tmp_path / "none")
         worker.display = display
         worker.capture("--no-activity")
         assert "one single colour" not in worker.said

@@ -51,17 +51,24 @@ class Frame:
             return None
         return buffer.getvalue()
 
+    def softened(self, blur: int, scale: float) -> Frame:
+        """Return the frame in squares of *blur* pixels (0: sharp) and *scale* times as large."""
+        size = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))
+        if blur:
+            return Frame(self._image.reduce(blur).resize(size, Image.Resampling.NEAREST))
+        return self if size == self._image.size else Frame(self._image.resize(size, Image.Resampling.LANCZOS))
+
 
 def _is_plain(image: Image.Image) -> bool:
     return len(image.getcolors(1) or ()) == 1
 
 
-def grab(display: str) -> list[Frame] | str:
-    """Return each monitor of *display*, or why it cannot be grabbed."""
+def grab(display: str | None) -> list[Frame] | str:
+    """Return each monitor of *display* (None: this system's own screen), or why it cannot be grabbed."""
     make = getattr(mss, "MSS", None) or mss.mss  # the name until mss 10.2
     frames = []
     try:
-        with make(display=display) as screen:
+        with make() if display is None else make(display=display) as screen:
             for monitor in screen.monitors[1:] or screen.monitors[:1]:
                 shot = screen.grab(monitor)
                 image = Image.frombuffer("RGB", tuple(shot.size), shot.raw, "raw", "BGRX", 0, 1)

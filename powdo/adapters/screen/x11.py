@@ -1,8 +1,9 @@
-"""The visible windows of an X display, asked for in the X protocol itself: names and titles, nothing else.
+"""The visible windows of an X display, and whether it is lit, asked for in the X protocol itself.
 
-Only five requests are needed (X Window System Protocol, X11R6.8, appendix B), so no library and no child
-process is: InternAtom, QueryTree, GetWindowAttributes, GetProperty. Requests are sent a level of the tree
-at a time and answered in order; a window that vanished meanwhile is an error reply, and simply gone.
+Few requests are needed (X Window System Protocol, X11R6.8, appendix B), so no library and no child process
+is: InternAtom, QueryTree, GetWindowAttributes, GetProperty, and DPMSInfo of the DPMS extension. Requests are
+sent a level of the tree at a time and answered in order; a window that vanished meanwhile is an error reply,
+and simply gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from powdo.errors import RetryLaterError
@@ -27,10 +29,19 @@ _LONGEST = 2048
 
 _INTERN, _TREE, _ATTRIBUTES, _PROPERTY = 16, 15, 3, 20
 _WM_NAME, _WM_CLASS = 39, 67
+_EXTENSION, _DPMS_INFO, _DPMS_ON = 98, 7, 0
 
 
-def windows(display: str, authority: Path) -> list[tuple[str, ...]]:
-    """Return (instance, class, title) of each visible window of *display*. Raises: RetryLaterError."""
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """(instance, class, title) of each visible window, and whether the monitors are *lit*."""
+
+    windows: list[tuple[str, ...]]
+    lit: bool
+
+
+def ask(display: str, authority: Path) -> Screen:
+    """Return what *display* shows. Raises: RetryLaterError."""
     match = _DISPLAY.fullmatch(display)
     if match is None:
         raise RetryLaterError(f"'{display}' is not an X display")
@@ -38,7 +49,8 @@ def windows(display: str, authority: Path) -> list[tuple[str, ...]]:
     try:
         with _connect(host, number) as link:
             connection = _Connection(link, _cookie(authority, number))
-            return _Lister(connection).windows(connection.root(int(match["screen"] or 0)))
+            root = connection.root(int(match["screen"] or 0))
+            return Screen(_Lister(connection).windows(root), _is_lit(connection))
     except (OSError, struct.error, IndexError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise RetryLaterError(f"cannot list the windows of display '{display}': {reason.lower()}") from None
@@ -142,6 +154,20 @@ class _Connection:
                 return head + self._read(more)
             if head[0] & 0x7F == 35:  # an event of an extension may be longer; no event was asked for
                 self._read(more)
+
+
+def _is_lit(connection: _Connection) -> bool:
+    """Return whether DPMS has the monitors on; without DPMS they always are."""
+    name = b"DPMS"
+    query = struct.pack("<BxHHxx", _EXTENSION, 2 + len(name) // 4, len(name)) + name
+    (known,) = connection.ask([query])
+    if known is None or not known[8]:
+        return True
+    (info,) = connection.ask([struct.pack("<BBH", known[9], _DPMS_INFO, 1)])
+    if info is None:
+        return True
+    level, enabled = struct.unpack_from("<8xHB", info)
+    return not enabled or level == _DPMS_ON
 
 
 class _Lister:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from powdo.adapters.screen import look, x11
+from powdo.adapters.screen import Wishes, look, x11
 from powdo.adapters.screen.grab import Frame
 from powdo.errors import RetryLaterError
+from powdo.settings.desktop import Desktop
 
 
 def test_text_becomes_a_palette_png() -> None:
@@ -97,12 +98,13 @@ def test_servers_that_are_none(answer: bytes) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(RetryLaterError, match="cannot list the windows"):
-            x11.windows(f"127.0.0.1:{number}", Path("/nonexistent"))
+            x11.ask(f"127.0.0.1:{number}", Path("/nonexistent"))
         thread.join()
 
 
 def test_strict_wishes_need_the_windows() -> None:
     """When windows may forbid it and cannot be listed, there is no screenshot."""
-    seen = look("127.0.0.1:1", Path("/nonexistent"), lambda _: None, strict=True)
+    wishes = Wishes(refusal=lambda _: None, strict=True, folder=Path)
+    seen = look(Desktop("127.0.0.1:1"), wishes)
     assert (seen.screenshots, seen.reason) == ((), "no-display")
     assert "cannot list the windows" in seen.detail

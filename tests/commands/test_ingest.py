@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from powdo.nips.event import Event, Unsigned, sign
 from powdo.nips.giftwrap import unwrap
 from powdo.records import encode_line
 from powdo.worktime.bundle_format import outer_salt
+from powdo.worktime.link import proof_to_bytes
 from tests.bundles import Member, inner_zip, members, sample, seal, sha256
 from tests.dvm import (
     ANA,
@@ -34,6 +36,7 @@ from tests.dvm import (
     announced,
     blob_server,
     gift,
+    link_of,
     operator,
     parcel,
     signed_proof,
@@ -142,6 +145,25 @@ def test_a_bundle_is_ingested(dvm: Operator, server: BlobServer, tmp_path: Path,
 def test_an_unsigned_link_is_allowed(server: BlobServer, tmp_path: Path, feed: Feed) -> None:
     """Signing the link is the worker's choice."""
     assert feed(parcel(tmp_path, server, proof=sample().proof).wrapped()).status == 0
+
+
+def _withheld(key: SecretKey) -> bytes:
+    """Return a proof that also carries the link of a dropped capture, signed by *key*."""
+    what = sample(sequence=2)
+    dropped = replace(link_of(sample()), root=None).content
+    unsigned = Unsigned(key.pubkey, NOW, 78, (), dropped)
+    event = sign(unsigned, key, secrets.token_bytes(32)).to_json()
+    own = json.loads(signed_proof(what))
+    return proof_to_bytes(own["link"], own["event"], [{"link": dropped, "event": event}])
+
+
+def test_a_withheld_link_comes_with_the_next_bundle(server: BlobServer, tmp_path: Path, feed: Feed) -> None:
+    """The link of a dropped capture is accepted when the worker signed it, and refused when another did."""
+    what = sample(sequence=2)
+    wrong = parcel(tmp_path, server, what, proof=_withheld(BEN)).wrapped()
+    assert "another than the author" in feed(wrong).reason
+    right = parcel(tmp_path, server, what, proof=_withheld(ANA)).wrapped()
+    assert [record["type"] for record in feed(right).records] == ["ingested"]
 
 
 def test_a_fallback_is_used(server: BlobServer, tmp_path: Path, feed: Feed) -> None:

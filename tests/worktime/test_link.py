@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from powdo.errors import BadRecordError
 from powdo.worktime.link import (
+    MAX_WITHHELD,
     Link,
     check_link,
     link_hash,
@@ -226,3 +227,45 @@ def test_a_proof_of_something_else_is_refused(proof: object) -> None:
     """An event of another kind or over another link is a bad record."""
     with pytest.raises(BadRecordError):
         parse_proof(json.dumps(proof).encode())
+
+
+def test_a_proof_carries_withheld_links() -> None:
+    """Links of dropped captures come back with their events, in order."""
+    first, second, third = chain(3, withheld=frozenset({1, 2}))
+    event = {"kind": 78, "content": second.content}
+    told = [{"link": first.content, "event": None}, {"link": second.content, "event": event}]
+    assert parse_proof(proof_to_bytes(third.content, None, told))["withheld"] == told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        [None],
+        [{"link": chain(2)[1].content}],
+        [{"link": chain(1)[0].content, "event": None}],
+        [{"link": chain(2)[1].content, "event": {"kind": 78, "content": chain(1)[0].content}}],
+        [
+            {
+                "link": replace(chain(2)[1], device="0" * 8 + "-0000-0000-0000-" + "0" * 12).content,
+                "event": None,
+            }
+        ],
+        [{"link": chain(2)[1].content, "event": None}] * (MAX_WITHHELD + 1),
+    ],
+)
+def test_withheld_links_of_something_else_are_refused(told: object) -> None:
+    """Another device's link, the bundle's own, one that another event signs, and too many are bad records."""
+    proof = {"link": chain(1)[0].content, "event": None, "withheld": told}
+    with pytest.raises(BadRecordError):
+        parse_proof(json.dumps(proof).encode())
+
+
+def test_the_longest_proof_fits() -> None:
+    """As many withheld links as there may be, all signed, are a proof that may be read."""
+    links = chain(MAX_WITHHELD + 1)
+    hexes = {"id": "a" * 64, "pubkey": "b" * 64, "sig": "c" * 128, "created_at": 1 << 40, "tags": []}
+    told = [
+        {"link": link.content, "event": hexes | {"kind": 78, "content": link.content}} for link in links[1:]
+    ]
+    assert len(parse_proof(proof_to_bytes(links[0].content, None, told))["withheld"]) == MAX_WITHHELD

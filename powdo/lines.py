@@ -11,8 +11,9 @@ Nothing is imported here that a help text does not need: every stage pays for th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from powdo.errors import BadRecordError
@@ -26,12 +27,29 @@ def _refuse_constant(name: str) -> object:
     raise BadRecordError(f"'{name}' is not JSON")
 
 
-def decode_json(data: bytes) -> object:
-    """Return what *data* holds as strict JSON: UTF-8 only, no NaN or Infinity. Raises: BadRecordError."""
+@cache
+def _decoder() -> Callable[[str], object]:
+    """Return the one strict decoder; `json.loads` would make one for every line."""
     import json
 
+    return json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+@cache
+def _encoder() -> Callable[[object], str]:
+    """Return the one strict encoder, for the same reason."""
+    import json
+
+    return json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def decode_json(data: bytes) -> object:
+    """Return what *data* holds as strict JSON: UTF-8 only, no NaN or Infinity. Raises: BadRecordError."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise BadRecordError("not JSON: Unexpected UTF-8 BOM (decode using utf-8-sig)")
+        return _decoder()(text)
     except UnicodeDecodeError as error:
         raise BadRecordError(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -42,10 +60,8 @@ def decode_json(data: bytes) -> object:
 
 def encode_json(value: object) -> str:
     """Return *value* as minified JSON text. Raises: BadRecordError."""
-    import json
-
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _encoder()(value)
     except RecursionError:
         raise BadRecordError("nested too deeply") from None
     except (ValueError, TypeError) as error:
@@ -87,9 +103,13 @@ def parse_time(text: str) -> datetime:
     if match is None:
         raise BadRecordError(f"not an RFC 3339 time: '{text[:40]}'")
     day, clock, fraction, offset = match.groups()
+    micro = int(f"{fraction}00000"[:6]) if fraction else 0
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset in 'Zz' else offset}")
-        return moment.replace(microsecond=int(((fraction or "") + "000000")[:6])).astimezone(UTC)
+        moment = datetime.fromisoformat(
+            f"{day}T{clock}+00:00" if offset in "Zz" else f"{day}T{clock}{offset}"
+        )
+        moment = moment.replace(microsecond=micro) if micro else moment
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadRecordError(f"not a time: '{text[:40]}'") from None
 

@@ -114,7 +114,7 @@ def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -
     )
     known: dict[str, Any] = {}  # windows come back with the same title again and again
     result: list[BucketEvent] = []
-    for first, last, text in connection.execute(query):
+    for first, last, text in connection.execute(query).all():
         data = known.get(text)
         if data is None:
             data = known[text] = json.loads(text)
@@ -134,27 +134,31 @@ def add_events(
     A bucket event that is there already is not doubled; one that has grown since is lengthened.
     """
     longest = max((event.end - event.begin for event in events), default=0)
-    number = _bucket_id(connection, database, worker, names, longest)
-    insert = database.insert(bucket_event)
-    grown = sa.case(
-        (insert.excluded.end_us > bucket_event.c.end_us, insert.excluded.end_us), else_=bucket_event.c.end_us
-    )
-    insert = insert.on_conflict_do_update(
-        index_elements=["bucket_id", "begin_us", "digest"], set_={"end_us": grown}
-    )
+    add_bucket, add_event = _inserts(database)
+    values = {"worker_id": worker, "longest_us": longest, **names}
+    number: int = connection.execute(add_bucket, values).scalar_one()
     # In the order of the key: two runs that add the same rows then wait for each other, never in a circle.
     rows = [
         {"bucket_id": number, "begin_us": begin, "digest": digest, "end_us": end, "data": data}
         for begin, end, digest, data in sorted(events)
     ]
     if rows:
-        connection.execute(insert, rows)
+        connection.execute(add_event, rows)
 
 
-def _bucket_id(
-    connection: sa.Connection, database: Database, worker: int, names: Mapping[str, str], longest: int
-) -> int:
-    insert = database.insert(bucket).values(worker_id=worker, longest_us=longest, **names)
+_known: dict[bool, tuple[Any, Any]] = {}
+
+
+def _inserts(database: Database) -> tuple[Any, Any]:
+    """Return what adds a bucket and what adds a bucket event; made once: making takes longer than running."""
+    found = _known.get(database.sqlite)
+    if found is None:
+        found = _known[database.sqlite] = (_insert_bucket(database), _insert_event(database))
+    return found
+
+
+def _insert_bucket(database: Database) -> Any:
+    insert = database.insert(bucket)
     greater = sa.case(
         (insert.excluded.longest_us > bucket.c.longest_us, insert.excluded.longest_us),
         else_=bucket.c.longest_us,
@@ -162,5 +166,14 @@ def _bucket_id(
     insert = insert.on_conflict_do_update(
         index_elements=["worker_id", "device_id", "bucket"], set_={"longest_us": greater}
     )
-    number: int = connection.execute(insert.returning(bucket.c.id)).scalar_one()
-    return number
+    return insert.returning(bucket.c.id)
+
+
+def _insert_event(database: Database) -> Any:
+    insert = database.insert(bucket_event)
+    grown = sa.case(
+        (insert.excluded.end_us > bucket_event.c.end_us, insert.excluded.end_us), else_=bucket_event.c.end_us
+    )
+    return insert.on_conflict_do_update(
+        index_elements=["bucket_id", "begin_us", "digest"], set_={"end_us": grown}
+    )

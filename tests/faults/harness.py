@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from powdo.worktime.link import parse_link, verify_chain
@@ -31,7 +31,7 @@ CALLS = (
 )
 SEND = ("bundle", "upload", "wrap", "publish")
 RECEIVE = ("listen", "ingest")
-_FLAGS = {"listen": ["--until-eose"]}
+_ONLINE = ("upload", "publish", "listen", "ingest")
 
 
 # --- kills -----------------------------------------------------------------------------------------
@@ -78,15 +78,23 @@ class Kill:
         return timer
 
 
-def run_line(side: Side, stages: Sequence[str], kills: dict[str, Kill], *more: str) -> dict[str, int]:
-    """Run *stages* as a pipe with --pending, *kills* among them; return how each ended (-9: killed)."""
+def run_line(
+    side: Side, stages: Sequence[str], kills: Mapping[str, Kill] | None = None, *, patience: int = 30
+) -> dict[str, int]:
+    """Run *stages* as a pipe, *kills* among them; return how each ended (-9: killed).
+
+    They wait *patience* seconds for their peers.
+    """
     processes: list[subprocess.Popen[bytes]] = []
     timers: list[threading.Timer] = []
     for number, stage in enumerate(stages):
-        kill = kills.get(stage, Kill())
+        kill = (kills or {}).get(stage, Kill())
+        flags = ["--until-eose"] if stage == "listen" else ["--pending"]
+        if stage in _ONLINE:
+            flags += ["--timeout", str(patience)]
         with (side.folder / f"{stage}.err").open("ab") as told:
             process = side.start(
-                stage, *_FLAGS.get(stage, ["--pending"]), *more, before=kill.before, stderr=told,
+                stage, *flags, before=kill.before, stderr=told,
                 stdin=processes[-1].stdout if processes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if number + 1 < len(stages) else subprocess.DEVNULL,
             )  # fmt: skip
@@ -191,6 +199,11 @@ class Story:
                 for _ in range(self.draw.choice((1, 1, 2))):
                     self.line(side, stages, disturbed=True)
             self.line(side, stages, disturbed=False)
+
+    def told(self) -> str:
+        """Return what the stages said on either side."""
+        folders = (self.side.folder, self.world.operator.folder)
+        return "\n".join(path.read_text()[-1000:] for folder in folders for path in folder.glob("*.err"))
 
     # --- the end ---
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from powdo.options import Run, command, group, report_options
+from powdo.options import Run, command, dry_run_option, group, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.contents import Contents
@@ -151,7 +151,8 @@ def release(run: Run, ids: tuple[str, ...], every: bool) -> None:
 
 @command("drop", parent=outbox, epilog="powdo outbox drop 20261118T120000Z-1a2b3c4d")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-def drop(run: Run, ids: tuple[str, ...]) -> None:
+@dry_run_option
+def drop(run: Run, ids: tuple[str, ...], dry_run: bool) -> None:
     """Destroy captures that were not sent yet, bundles and keys too.
 
     Each one's place in the chain stays: with its period and nothing else.
@@ -159,7 +160,10 @@ def drop(run: Run, ids: tuple[str, ...]) -> None:
     from powdo.adapters.outbox import Outbox
 
     store = Outbox(run.settings.state_dir)
-    _each(run, store, ids, ("bundle", "upload", "wrap"), store.drop)
+    if dry_run:
+        _each(run, store, ids, (), lambda capture_id: run.emit(store.droppable(capture_id).capture))
+    else:
+        _each(run, store, ids, ("bundle", "upload", "wrap"), store.drop)
 
 
 @command("resend", parent=outbox, epilog="powdo outbox resend 20261118T120000Z-1a2b3c4d")

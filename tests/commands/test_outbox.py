@@ -140,6 +140,9 @@ def test_a_bundle_is_dropped_and_told_by_the_next(environment: dict[str, str], t
     assert str(bundled["key"]).encode() not in database
     second = _capture(environment, tmp_path, 17)
     _capture(environment, tmp_path, 18)
+    dry = _powdo(environment, "outbox", "drop", "-n", str(second["id"]))
+    assert [json.loads(line) for line in dry.stdout.splitlines()] == [second]
+    assert Path(str(second["path"])).is_dir()
     assert _powdo(environment, "outbox", "drop", str(second["id"])).returncode == 0
     _capture(environment, tmp_path, 19)
     third, fourth = (_proof(record, tmp_path) for record in _bundles(environment))

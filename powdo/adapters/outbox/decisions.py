@@ -44,17 +44,22 @@ class Decisions(Captures):
 
     # --- drop ---
 
-    def drop(self, capture_id: str) -> None:
-        """Destroy a capture whose key was not sealed for anyone yet; its link stays in the chain.
-
-        Hold the locks `bundle`, `upload` and `wrap`. Raises: BadRecordError, OutputError.
-        """
+    def droppable(self, capture_id: str) -> Entry:
+        """Return the row of a capture whose key was not sealed for anyone yet. Raises: BadRecordError."""
         entry = self.known(capture_id)
         if entry.state not in (*_UNSENT, "withheld"):
             raise BadRecordError(
                 f"capture '{capture_id}' is '{entry.state}': its key has been sealed for the recipients",
                 hint="what may have been sent cannot be taken back",
             )
+        return entry
+
+    def drop(self, capture_id: str) -> None:
+        """Destroy a capture whose key was not sealed for anyone yet; its link stays in the chain.
+
+        Hold the locks `bundle`, `upload` and `wrap`. Raises: BadRecordError, OutputError.
+        """
+        self.droppable(capture_id)
         with self._transaction() as db:
             db.execute(
                 "UPDATE capture SET state = 'withheld', bundle = NULL, key = NULL, error = NULL, "

@@ -76,6 +76,7 @@ class _Bundler:
     def pending(self) -> list[dict[str, Any]]:
         """Return the captures that nothing holds any more, in the order of their chains."""
         now = time.time()
+        self._outbox.set_right(now=int(now))
         waiting, released = self._outbox.waiting("bundle"), self._outbox.released()
         due = [entry for entry in waiting if self._due(entry, released) <= now]
         if self._run.settings.worker.review and len(due) < len(waiting):

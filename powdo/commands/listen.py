@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from powdo.nips.event import Event
 
 _WRAPS = (1059, 21059)
+#: How far apart clocks may be, in seconds.
+_SKEW = 900
 
 
 @command("listen", epilog="powdo listen | powdo ingest --pending\npowdo listen --until-eose | powdo ingest")
@@ -90,7 +92,9 @@ class _Sink:
         return f"{relay} {self._recipient}"
 
     def last_sync(self, relay: str) -> int | None:
-        return self._inbox.synced(self._name(relay))
+        at = self._inbox.synced(self._name(relay))
+        # A date ahead was noted by a wrong clock: when that was is not known, so all is asked for.
+        return None if at is None or at > time.time() + _SKEW else at
 
     def synced(self, relay: str, at: int) -> None:
         self._inbox.set_synced(self._name(relay), at)

@@ -120,8 +120,11 @@ class _Publisher:
     def pending(self) -> Iterator[dict[str, Any]]:
         """Return the gift wraps that wait for the primary relay."""
         outbox = self._outbox(create=True)
-        waiting = outbox.unpublished(now=int(time.time())) if outbox else []
-        return (wrap.event for wrap in waiting)
+        if outbox is None:
+            return iter(())
+        now = int(time.time())
+        outbox.set_right(now=now)
+        return (wrap.event for wrap in outbox.unpublished(now=now))
 
     def next_retry(self) -> float | None:
         """Return when to look into the outbox again."""

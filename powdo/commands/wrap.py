@@ -129,6 +129,7 @@ class _Stage:
 
     def pending(self) -> Iterator[dict[str, Any]]:
         """Return the bundles that wait to be wrapped, and those whose wraps have grown stale."""
+        self._outbox.set_right(now=int(time.time()))
         for entry in self._outbox.waiting("wrap"):
             if entry.bundle is not None:
                 yield entry.bundle.to_json()

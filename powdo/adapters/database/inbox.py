@@ -23,6 +23,8 @@ from powdo.adapters.database.tables import inbox, relay_sync
 
 #: How long a claimed wrap stays ours, should this machine go down.
 LEASE = 900
+#: Nothing waits longer for its next try, nor is claimed for longer.
+LONGEST_WAIT = 43_200
 #: How many wraps of strangers are remembered.
 STRANGERS = 10_000
 
@@ -99,10 +101,16 @@ class Inbox:
             connection.execute(insert)
 
     def claim(self, now: int, *, lease: int = LEASE, limit: int = 1) -> list[Item]:
-        """Return up to *limit* wraps that are due, which no other run gets for *lease* seconds."""
+        """Return up to *limit* wraps that are due, which no other run gets for *lease* seconds.
+
+        What lies further ahead than any wait was noted while the clock was wrong, and is due too.
+        """
+        new = inbox.c.attempts == 0
         due = (
             sa.select(inbox)
-            .where(inbox.c.state == "waiting", inbox.c.next_at <= now, inbox.c.lease_until <= now)
+            .where(inbox.c.state == "waiting")
+            .where(sa.or_(new, inbox.c.next_at <= now, inbox.c.next_at > now + LONGEST_WAIT))
+            .where(sa.or_(inbox.c.lease_until <= now, inbox.c.lease_until > now + LONGEST_WAIT))
             .order_by(inbox.c.next_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -13,6 +13,8 @@ from powdo.adapters.outbox.overview import Overview
 
 #: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
 STALE_WRAP_SECONDS = 24 * 3600
+#: What lies so far in the future was noted while the clock was wrong.
+_CLOCK_SLACK = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,26 @@ class Outbox(Overview):
         """Return the wrap *event_id*, or None when it is not ours."""
         rows = self._query("SELECT * FROM wrap WHERE id = ?", event_id)
         return _wrap(rows[0]) if rows else None
+
+    def set_right(self, *, now: int) -> None:
+        """Count what was noted while the clock was ahead from *now* on; wraps of that time grow stale."""
+        ahead = now + _CLOCK_SLACK
+        late = now + LONGEST_RETRY + _CLOCK_SLACK
+        found = self._query(
+            "SELECT EXISTS (SELECT 1 FROM capture WHERE created > ?) OR EXISTS (SELECT 1 FROM capture "
+            "WHERE state IN ('captured', 'bundled', 'uploaded') AND retry_at > ?) OR EXISTS "
+            "(SELECT 1 FROM wrap WHERE published IS NULL AND (created > ? OR retry_at > ?)) AS any",
+            *(ahead, late, ahead, late),
+        )
+        if not found[0]["any"]:
+            return
+        with self._transaction() as db:
+            db.execute("UPDATE capture SET created = ? WHERE created > ?", (now, ahead))
+            db.execute("UPDATE capture SET retry_at = ? WHERE retry_at > ?", (now, late))
+            # Dates of seal and wrap lie ahead too, so relays may refuse them and listeners not ask for them.
+            stale = now - STALE_WRAP_SECONDS - 1
+            db.execute("UPDATE wrap SET created = ? WHERE created > ? AND published IS NULL", (stale, ahead))
+            db.execute("UPDATE wrap SET retry_at = ? WHERE retry_at > ?", (now, late))
 
     def stale_captures(self, *, now: int) -> list[str]:
         """Return the ids of captures with an unpublished wrap older than STALE_WRAP_SECONDS."""

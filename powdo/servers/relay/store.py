@@ -70,6 +70,7 @@ class Store:
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
         self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = _lock(directory)
         try:
@@ -103,7 +104,8 @@ class Store:
             self._queue.put(None)
             self._writer.join()
         self._readers.shutdown()
-        self._db.close()
+        for connection in (*self._opened, self._db):
+            connection.close()
         os.close(self._lock)
 
     # --- writing, in the writer's thread ---
@@ -200,4 +202,5 @@ class Store:
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA cache_size=-32768")
             self._local.connection = connection
+            self._opened.append(connection)
         return connection

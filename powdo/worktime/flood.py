@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 
 from powdo.errors import BadRecordError
 from powdo.lines import parse_time
@@ -24,9 +24,11 @@ _TRIM = SECOND // 10
 _LONGEST = 366 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class BucketEvent:
-    """One event of a bucket: *data* held from *begin* to *end*."""
+class BucketEvent(NamedTuple):
+    """One event of a bucket: *data* held from *begin* to *end*.
+
+    A tuple, since a week holds twenty thousand of them and a tuple is made in a fifth of the time.
+    """
 
     begin: int
     end: int
@@ -93,20 +95,19 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
         Span
     ] = []  # not in *latest* yet: most events meet no other, and hashing them is half the work
     reach = -1
-    for event in sorted(events, key=attrgetter("begin")):
-        begin, end = event.begin, event.end
+    for begin, end, data in sorted(events, key=itemgetter(0)):
         if begin > reach or (begin == reach and begin % SECOND):
             latest.clear()
             alone.clear()
         else:
             latest.update((_identity(span.data), span) for span in alone)
             alone.clear()
-            before = latest.get(_identity(event.data))
+            before = latest.get(_identity(data))
             if before and (begin < before.end or (begin == before.end and not begin % SECOND)):
                 before.end = max(before.end, end)
                 reach = max(reach, end)
                 continue
-        span = Span(begin, end, event.data)
+        span = Span(begin, end, data)
         alone.append(span)
         spans.append(span)
         reach = max(reach, end)

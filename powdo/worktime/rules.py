@@ -199,34 +199,47 @@ def match(rules: Sequence[Rule], item: Slice, zone: tzinfo = UTC) -> Rule | None
     return matcher(rules, zone)(item)
 
 
-def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
-    """Return `match` for many slices: what two slices have in common is looked at once."""
-    known: dict[tuple[object, ...], Rule | None] = {}
-    dated = any(rule.valid_from or rule.valid_to for rule in rules)
-    ordered = sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer)
-    places = {name: place for place, name in enumerate(Slice._fields)}
-    tests = [
-        (rule, [(places[name], pattern.search) for name, pattern in rule.conditions]) for rule in ordered
-    ]
+class _Possible(dict[str | None, int]):
+    """Which of some rules a text of one field leaves possible, as bits; each text is searched once."""
 
-    def look(item: Slice) -> Rule | None:
-        for rule, conditions in tests:
-            for place, search in conditions:
-                text = item[place]
-                if text is None or search(text) is None:  # type: ignore[arg-type]  # the places hold texts
-                    break
-            else:
-                if _current(rule, item, zone):
-                    return rule
-        return None
+    def __init__(self, field: str, rules: Sequence[Rule]) -> None:
+        self._searches = [
+            (1 << number, pattern.search)
+            for number, rule in enumerate(rules)
+            for name, pattern in rule.conditions
+            if name == field
+        ]
+        self._others = (1 << len(rules)) - 1 - sum(bit for bit, _ in self._searches)
+
+    def __bool__(self) -> bool:
+        return bool(self._searches)
+
+    def __missing__(self, text: str | None) -> int:
+        found = self._others
+        if text is not None:
+            found += sum(bit for bit, search in self._searches if search(text))
+        self[text] = found
+        return found
+
+
+def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
+    """Return `match` for many slices: what they have in common is looked at once."""
+    ordered = sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer)
+    dated = any(rule.valid_from or rule.valid_to for rule in ordered)
+    every = (1 << len(ordered)) - 1
+    fields = [(place, _Possible(name, ordered)) for place, name in enumerate(Slice._fields)]
+    asked = [(place, possible) for place, possible in fields if possible]
 
     def find(item: Slice) -> Rule | None:
-        key = (*item[2:], _day(item.begin, zone)) if dated else item[2:]
-        try:
-            return known[key]
-        except KeyError:
-            rule = known[key] = look(item)
-            return rule
+        left = every
+        for place, possible in asked:
+            left &= possible[item[place]]  # type: ignore[index]  # conditions are on fields that hold texts
+            if not left:
+                return None
+        if not dated:
+            return ordered[(left & -left).bit_length() - 1] if left else None
+        still = (rule for number, rule in enumerate(ordered) if left >> number & 1)
+        return next((rule for rule in still if _current(rule, item, zone)), None)
 
     return find
 

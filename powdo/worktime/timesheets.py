@@ -251,7 +251,7 @@ def build(
     barriers = union(walls)
     runs = _Runs(limits, barriers)
     bookings: dict[int, _Booking | None] = {}
-    for item in _outside(slices, barriers):
+    for item in _outside(slices, barriers) if barriers else slices:
         rule = find(item)
         if id(rule) not in bookings:
             bookings[id(rule)] = _booking(rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from powdo.errors import BadRecordError
@@ -103,7 +103,7 @@ def _writable(event: BucketEvent) -> BucketEvent:
     try:
         encode_line(event.data)
     except BadRecordError:
-        event = replace(event, data=without_surrogates(event.data))
+        event = event._replace(data=without_surrogates(event.data))
         encode_line(event.data)
     return event
 

@@ -116,6 +116,17 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
     return status - 256 if status > 128 else status
 
 
+def disturbed_line(side: Side, stages: Sequence[str], usual: Mapping[str, Usual], draw: random.Random) -> int:
+    """Run *stages* and kill one of them; return how many were killed: 0 when it was over before."""
+    stage = draw.choice(stages)
+    ends = run_line(side, stages, {stage: Kill.draw(draw, usual[stage])})
+    for name, status in ends.items():
+        # A stage whose reader is dead dies of SIGPIPE.
+        allowed = {0, -signal.SIGPIPE} | ({-signal.SIGKILL} if name == stage else set())
+        assert status in allowed, (name, ends, (side.folder / f"{name}.err").read_text()[-2000:])
+    return list(ends.values()).count(-signal.SIGKILL)
+
+
 def measure(side: Side, command: Sequence[str]) -> Usual:
     """Return what *command* usually is; it must end well."""
     log = side.folder / "calls.log"
@@ -137,7 +148,7 @@ def measure(side: Side, command: Sequence[str]) -> Usual:
 
 @dataclass
 class Story:
-    """One machine's captures on their way, with kills drawn from a seed: odd ones kill at the DVM."""
+    """One machine's captures on their way, with kills drawn from a seed."""
 
     world: World
     seed: int
@@ -155,14 +166,13 @@ class Story:
         return ["capture", "--no-screenshots", "--activity", str(self.export.file), "--until", iso(cut)]
 
     def capture_all(self) -> None:
-        """Capture each slice; a killed capture is run again."""
+        """Capture each slice; of an even seed one capture is killed, and run again."""
+        disturbed = self.seed // 2 % len(self.export.cuts) if self.seed % 2 == 0 else None
         for number, cut in enumerate(self.export.cuts):
             command = self.capture(cut)
-            if number != self.seed // 2 % len(self.export.cuts):
-                self.side.text(*command)
-                continue
-            while self._killed(command):
+            if number == disturbed and self._killed(command):
                 self.killed += 1
+            self.side.text(*command)
 
     def _killed(self, command: Sequence[str]) -> bool:
         """Run *command* with a kill ahead and return whether it was reached."""
@@ -177,28 +187,13 @@ class Story:
         assert status in (0, -signal.SIGKILL), status
         return status != 0
 
-    def line(self, side: Side, stages: Sequence[str], *, disturbed: bool) -> None:
-        """Run a line; one of its stages is killed if it is to be *disturbed*."""
-        kills = {}
-        if disturbed:
-            stage = self.draw.choice(stages)
-            kills[stage] = Kill.draw(self.draw, self.usual[stage])
-        ends = run_line(side, stages, kills)
-        self.killed += list(ends.values()).count(-signal.SIGKILL)
-        for stage, status in ends.items():
-            # A stage whose reader is dead dies of SIGPIPE.
-            allowed = {0, -signal.SIGPIPE} | ({-signal.SIGKILL} if stage in kills else set())
-            assert status in allowed, (stage, ends, (side.folder / f"{stage}.err").read_text()[-2000:])
-
-    def tell(self) -> None:
-        """Run the lines to the end, one of them disturbed at first, sometimes twice."""
-        for side, stages, sent in (
-            (self.side, SEND, self.seed % 2 == 0), (self.world.operator, RECEIVE, self.seed % 2 == 1)
-        ):  # fmt: skip
-            if sent:
-                for _ in range(self.draw.choice((1, 1, 2))):
-                    self.line(side, stages, disturbed=True)
-            self.line(side, stages, disturbed=False)
+    def send(self) -> None:
+        """Run the worker's line to its end; of an odd seed one stage is killed, sometimes twice."""
+        if self.seed % 2 == 1:
+            for _ in range(self.draw.choice((1, 1, 2))):
+                self.killed += disturbed_line(self.side, SEND, self.usual, self.draw)
+        run = run_line(self.side, SEND)
+        assert set(run.values()) == {0}, (run, self.told())
 
     def told(self) -> str:
         """Return what the stages said on either side."""

@@ -22,13 +22,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize("ahead", ["+2h", "+400d"])
-def test_a_clock_set_back_holds_nothing_up(place: World, ahead: str) -> None:
+def test_a_clock_set_back_holds_nothing_up(place: World) -> None:
     """What was captured while the clock was ahead is sent at once when it is right again, each once."""
     need(shutil.which("faketime"), "faketime")
-    story = Story(place, 10 + len(ahead))
+    story = Story(place, 10)
     first, second = story.export.cuts
-    story.side.text(*story.capture(first), before=["faketime", "-f", ahead])
+    story.side.text(*story.capture(first), before=["faketime", "-f", "+400d"])
     story.side.text(*story.capture(second))
     assert set(run_line(story.side, SEND).values()) == {0}
     assert set(run_line(place.operator, RECEIVE).values()) == {0}

@@ -81,8 +81,10 @@ def test_a_killed_sync_makes_no_duplicate(tmp_path: Path, kimai: Double) -> None
         side = Books(tmp_path / f"seed-{seed}", kimai).side
         for _ in range(2):
             kill = Kill.draw(draw, usual)
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            process = side.start(*_SYNC, before=kill.before, **quiet)
+            process = side.start(
+                *_SYNC, before=kill.before,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
             timer = kill.arm(process)
             status = process.wait(60)
             if timer:
@@ -100,8 +102,9 @@ def test_a_killed_sync_makes_no_duplicate(tmp_path: Path, kimai: Double) -> None
 def _settle(side: Side) -> None:
     """Run the sync until it ends well; one whose POST was lost may have to wait a moment."""
     for _ in range(5):
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        with side.start(*_SYNC, **pipes) as process:
+        with side.start(
+            *_SYNC, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
             _, told = process.communicate(timeout=60)
         if process.returncode == 0:
             return

@@ -243,7 +243,7 @@ def test_a_damaged_bundle_is_told(environment: dict[str, str], tmp_path: Path) -
 
 def test_today_opens_bundles(environment: dict[str, str], tmp_path: Path) -> None:
     """The day is the same whether captures are plain or bundled; a dropped one is not in it."""
-    now = int(time.time()) - 30
+    now = int(time.time())
     begin = max(now - 60, int(datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()))
     stamp = datetime.fromtimestamp(begin, UTC).isoformat()
     span = {"timestamp": stamp, "duration": float(now - begin)}

@@ -16,8 +16,8 @@ from pathlib import Path
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError
 from powdo.lines import decode_line
 from powdo.records import Bundle
-from powdo.worktime.activity import Bucket, parse_bucket_event
 from powdo.worktime.bundle_format import MANIFEST_NAME, OUTER_NAME
+from powdo.worktime.flood import Bucket, parse_bucket_event
 from powdo.worktime.manifest import Manifest, parse_manifest
 
 

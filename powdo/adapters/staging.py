@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from powdo.errors import OutputError
 from powdo.records import encode_line, format_time
-from powdo.worktime.activity import Bucket
+from powdo.worktime.flood import Bucket
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.manifest import Absent, BucketFile, Manifest, ScreenshotFile, from_micros
 

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from powdo.worktime.activity import Bucket, BucketEvent
+from powdo.worktime.flood import Bucket, BucketEvent
 from powdo.worktime.hours import Control, State
 from powdo.worktime.intervals import SECOND, Interval, union
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from powdo.errors import BadRecordError
-from powdo.worktime.activity import Bucket, BucketEvent
+from powdo.worktime.flood import Bucket, BucketEvent
 from powdo.worktime.intervals import Interval, union
 from powdo.worktime.watchers import browser_has_focus, editor_has_focus
 

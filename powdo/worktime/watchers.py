@@ -8,6 +8,7 @@ the watcher is believed.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 #: Browser in the bucket id → names of its window (the table of aw-client's canonical query).
 _BROWSERS = {
@@ -62,7 +63,12 @@ _EDITORS = {
     "visualstudio": r"devenv|visual studio",
     "zed": r"zed",
 }
-_WINDOWS = {editor: re.compile(pattern, re.IGNORECASE) for editor, pattern in _EDITORS.items()}
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return *pattern* compiled once it is asked for: all together they take longer than a help text."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def browser_has_focus(bucket: str, app: str) -> bool:
@@ -79,7 +85,7 @@ def editor_has_focus(bucket: str, app: str) -> bool:
     """Return whether a window of *app* may be the editor that fills *bucket*."""
     head, _, _ = bucket.rpartition("_")
     name = (head or bucket).casefold()
-    for editor, pattern in _WINDOWS.items():
+    for editor, pattern in _EDITORS.items():
         if editor in name:
-            return pattern.search(app) is not None
+            return _compiled(pattern).search(app) is not None
     return True

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from powdo.adapters.activitywatch.source import BucketInfo, Source
 from powdo.errors import InputMissingError, PeerProtocolError
-from powdo.worktime.activity import Bucket
 from powdo.worktime.cutting import clip, settled_until
+from powdo.worktime.flood import Bucket
 from powdo.worktime.intervals import SECOND
 
 #: The name under which a source's first second is kept among the cursors of its buckets.

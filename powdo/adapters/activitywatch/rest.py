@@ -21,8 +21,8 @@ from powdo.adapters.activitywatch.source import BucketInfo, Fetched, bucket_info
 from powdo.errors import BadRecordError, InputMissingError, PeerProtocolError, RetryLaterError
 from powdo.records import format_time
 from powdo.settings.paths import read_secret_file
-from powdo.worktime.activity import BucketEvent
 from powdo.worktime.cutting import clip, day_slices
+from powdo.worktime.flood import BucketEvent
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.manifest import from_micros
 

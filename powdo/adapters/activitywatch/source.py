@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from powdo.errors import BadRecordError
 from powdo.records import encode_line, parse_time
-from powdo.worktime.activity import BucketEvent, parse_bucket_event
+from powdo.worktime.flood import BucketEvent, parse_bucket_event
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.manifest import MAX_TEXT, micros
 from powdo.worktime.privacy import check_depth, without_surrogates

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
 from powdo.errors import BadRecordError
-from powdo.worktime.activity import Bucket, BucketEvent
+from powdo.worktime.flood import Bucket, BucketEvent
 
 # Made once: `json.dumps` makes an encoder for each of a bundle's bucket events.
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False).encode

@@ -28,7 +28,7 @@ from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event
 from powdo.nips.giftwrap import Unwrapped, unwrap
 from powdo.nips.nip17 import ZIP_AES256, FileMessage
-from powdo.worktime.activity import parse_bucket_event
+from powdo.worktime.flood import parse_bucket_event
 from powdo.worktime.link import LINK_KIND
 from powdo.worktime.manifest import BucketFile
 

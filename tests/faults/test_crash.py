@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -24,11 +24,10 @@ BATCH = 5
 
 @dataclass(frozen=True)
 class Calm:
-    """A world, how its stages usually run, and how many were killed in each batch."""
+    """A world, and how its stages usually run."""
 
     world: World
     usual: dict[str, Usual]
-    killed: list[int] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +70,4 @@ def test_killed_and_run_again_ends_as_undisturbed(calm: Calm, first: int) -> Non
     assert set(run_line(calm.world.operator, RECEIVE).values()) == {0}
     for story in stories:
         story.check()
-    killed = at_the_dvm + sum(story.killed for story in stories)
-    calm.killed.append(killed)
-
-
-def test_kills_were_met(calm: Calm) -> None:
-    """Most kills of the seeds before came before the end of their stage."""
-    assert sum(calm.killed) >= len(SEEDS) // 2, calm.killed
+    assert at_the_dvm + sum(story.killed for story in stories) > 0

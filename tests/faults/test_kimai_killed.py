@@ -20,7 +20,7 @@ from tests.kimai_double import Double
 from tests.real.conftest import need
 from tests.worked import add
 
-SEEDS = int(os.environ.get("POWDO_FAULT_SEEDS", "20")) // 4
+SEEDS = max(1, int(os.environ.get("POWDO_FAULT_SEEDS", "20")) // 4)
 _SYNC = ("kimai-sync", "--pending")
 _RULE = """
 [kimai]

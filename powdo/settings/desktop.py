@@ -57,6 +57,7 @@ def find_desktop(variables: Mapping[str, str], proc: Path = Path("/proc")) -> De
     if not _is_desktop(known):
         for session in _candidates(known, proc, runtime):
             if _is_desktop(session):
+                known.pop("XDG_SESSION_ID", None)  # cron's own session is never the one that is locked
                 known |= {name: session[name] for name in _NEEDED[3:] if session.get(name)}
                 break
     runtime = Path(known.setdefault("XDG_RUNTIME_DIR", str(runtime)))

@@ -117,8 +117,7 @@ def _refused_x11(desktop: Desktop, wishes: Wishes) -> Look | None:
     try:
         screen = x11.ask(desktop.display or "", authority_file(desktop.variables))
     except RetryLaterError as error:
-        if not wishes.strict:
-            return None  # the grab itself says whether there is a display
+        # Not left to the grab to find out: it would wait for ever for a server that hangs.
         return Look(reason="no-display", detail=error.message)
     if not screen.lit:
         return _DARK

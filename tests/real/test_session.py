@@ -1,0 +1,45 @@
+"""Whether the session is locked, asked on a real session bus with the real tools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from powdo.adapters.screen.session import is_locked
+from tests.capture_helpers import needed, stop
+from tests.screensaver_double import ScreenSaver
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a session bus."""
+    ours, theirs = os.pipe()
+    path = tmp_path_factory.mktemp("bus") / "bus"
+    command = [needed("dbus-daemon"), "--session", "--nofork", f"--address=unix:path={path}"]
+    process = subprocess.Popen([*command, f"--print-address={theirs}"], pass_fds=(theirs,))
+    os.close(theirs)
+    with os.fdopen(ours) as answer:
+        answer.readline()
+    try:
+        yield f"unix:path={path}"
+    finally:
+        stop(process)
+
+
+@pytest.mark.parametrize("tool", ["busctl", "gdbus"])
+@pytest.mark.parametrize("name", ["org.freedesktop.ScreenSaver", "org.gnome.ScreenSaver"])
+def test_screen_saver(bus: str, tmp_path: Path, tool: str, name: str) -> None:
+    """The session is locked while the screen saver says so, whichever tool is installed."""
+    (tmp_path / tool).symlink_to(needed(tool))
+    variables = {"PATH": str(tmp_path), "DBUS_SESSION_BUS_ADDRESS": bus}
+    assert not is_locked(variables, system_bus="/nonexistent")
+    with ScreenSaver(bus, name, active=True) as saver:
+        assert is_locked(variables, system_bus="/nonexistent")
+        saver.active = False
+        assert not is_locked(variables, system_bus="/nonexistent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,24 @@ def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, str(world / place))
     monkeypatch.setattr(environment, "_secrets", {})
     return world
+
+
+@pytest.fixture(autouse=True)
+def closed_outboxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every outbox that a test opens in this process; commands leave that to their end."""
+    from powdo.adapters.outbox.base import Store
+
+    opened: list[Store] = []
+    make = Store.__init__
+
+    def remember(self: Store, directory: Path) -> None:
+        make(self, directory)
+        opened.append(self)
+
+    monkeypatch.setattr(Store, "__init__", remember)
+    yield
+    for store in opened:
+        store.close()
 
 
 class Powdo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,7 @@ def test_many_captures_cost_a_glance_little(outbox: Outbox, tmp_path: Path) -> N
     """With ten thousand published captures nothing is read but indexes and what waits."""
     record = capture(outbox, "d")
     bundle(outbox, record)
-    with sqlite3.connect(tmp_path / "state" / "outbox.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "state" / "outbox.sqlite")) as database, database:
         database.executemany(
             "INSERT INTO capture SELECT ?, device, ?, 'published', record, ?, proof, bundle, key, ?, 0, 0, "
             "NULL FROM capture WHERE id = ?",

@@ -18,10 +18,12 @@ Keys = Callable[[Slice], Iterable[tuple[Key, int]]]
 
 def clipped(slices: Iterable[Slice], window: Interval) -> Iterator[Slice]:
     """Yield the parts of *slices* that lie in *window*."""
+    first, last = window.begin, window.end
     for item in slices:
-        begin, end = max(item.begin, window.begin), min(item.end, window.end)
-        if begin < end:
-            yield item._replace(begin=begin, end=end)
+        if first <= item.begin and item.end <= last:
+            yield item
+        elif item.begin < last and item.end > first:
+            yield item._replace(begin=max(item.begin, first), end=min(item.end, last))
 
 
 def by_app(item: Slice) -> Iterable[tuple[Key, int]]:

@@ -113,10 +113,9 @@ class Theirs:
 @contextmanager
 def theirs(folder: Path) -> Iterator[Theirs]:
     """Return aw-server's query over the same week."""
-    command = [
-        PEER, Path(__file__).with_name("attribution_peer.py"), WEEK, BEGIN.isoformat(), END.isoformat(),
-        json.dumps(classes()),
-    ]  # fmt: skip
+    script = Path(__file__).with_name("attribution_peer.py")
+    period = (BEGIN.isoformat(), END.isoformat())
+    command = [str(PEER), str(script), str(WEEK), *period, json.dumps(classes())]
     environment = measure.environment(folder) | {"PYTHONPATH": ""}
     with subprocess.Popen(
         command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

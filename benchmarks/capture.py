@@ -59,7 +59,7 @@ BUCKETS = {
 
 def events(kind: str, begin: int, end: int) -> list[Stored]:
     """Return a bucket event every ten seconds in [begin, end), in seconds."""
-    data = {
+    samples: dict[str, dict[str, str | bool]] = {
         "currentwindow": {"app": "firefox", "title": "cursor by ana · Pull Request #{} · globex/api"},
         "afkstatus": {"status": "not-afk", "n": "{}"},
         "web.tab.current": {
@@ -68,7 +68,8 @@ def events(kind: str, begin: int, end: int) -> list[Stored]:
             "audible": False,
         },
         "app.editor.activity": {"file": "src/{}.py", "project": "globex-api", "language": "python"},
-    }[kind]
+    }
+    data = samples[kind]
     return [
         (
             at * 1_000_000,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MAX_KIND = 65535
 _MAX_NUMBER = 2**53
 _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
+_lone_surrogate = re.compile("[\ud800-\udfff]").search
 _is_tag = re.compile("#[a-zA-Z]").fullmatch
 
 
@@ -99,6 +100,8 @@ def _strings(obj: Mapping[object, object], name: str) -> tuple[str, ...]:
     for item in value:
         if not isinstance(item, str):
             raise BadRecordError(f"'{name}' of a filter must hold strings")
+        if _lone_surrogate(item):
+            raise BadRecordError(f"'{name}' of a filter holds a lone surrogate")
     return tuple(value)
 
 

@@ -108,6 +108,7 @@ def test_only_the_first_value_of_a_tag_is_looked_at() -> None:
         {"#e": [A.upper()]},
         {"#t": "x"},
         {"#t": [1]},
+        {"#t": ["x\ud800"]},
         {"#tt": ["x"]},
         {"#é": ["x"]},
         {"#": ["x"]},

@@ -354,6 +354,17 @@ def test_junk_is_answered_and_harms_nobody(tmp_path: Path) -> None:
     serving(tmp_path, OPEN, scenario)
 
 
+def test_a_filter_that_cannot_be_text_is_refused(tmp_path: Path) -> None:
+    """A filter with a lone surrogate closes its subscription as invalid."""
+
+    async def scenario(url: str) -> None:
+        async with client(url) as reader:
+            await reader.connection.send('["REQ","s",{"#t":["\\ud800"]}]')
+            assert await reader.hear() == ["CLOSED", "s", "invalid: '#t' of a filter holds a lone surrogate"]
+
+    serving(tmp_path, OPEN, scenario)
+
+
 def test_limits_are_enforced_and_told(tmp_path: Path) -> None:
     """What NIP-11 tells is what happens: message size, subscriptions, filters, limit."""
     limits = Limits(message=20_000, subscriptions=3, filters=2, filter_values=50, limit=2, tags=4)

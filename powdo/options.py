@@ -24,6 +24,7 @@ __all__ = [
     "group",
     "network_options",
     "pending_option",
+    "relay_urls",
     "report_options",
     "since_until_options",
 ]
@@ -207,6 +208,17 @@ def since_until_options(function: F) -> F:
         metavar="T",
         help="Only what is from T on: RFC 3339, a date, or a word such as monday, yesterday, 2w.",
     )(function)
+
+
+def relay_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the relays that flags name, once each is checked. Raises: UsageError."""
+    from powdo.errors import ConfigurationError, UsageError
+    from powdo.settings.units import check_url
+
+    try:
+        return tuple(check_url(url, ("ws",)) for url in urls)
+    except ConfigurationError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def stdin_given() -> bool:

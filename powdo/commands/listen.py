@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from powdo.errors import ConfigurationError, PowdoError, RetryLaterError, UsageError
-from powdo.options import Run, command, network_options
+from powdo.errors import PowdoError, RetryLaterError
+from powdo.options import Run, command, network_options, relay_urls
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +42,7 @@ def listen(run: Run, timeout: float, until_eose: bool, user: str | None, relays:
     name = user or run.settings.listener()
     recipient = run.key(name).pubkey
     plan = listener.Plan(
-        relays=tuple(dict.fromkeys(_checked(relays) or run.settings.relays())),
+        relays=tuple(dict.fromkeys(relay_urls(relays) or run.settings.relays())),
         filter=Filter(kinds=_WRAPS, tags={"p": (recipient,)}),
         sign_auth=lambda challenge, url: _sign_auth(run, name, challenge, url),
         timeout=timeout,
@@ -58,15 +58,6 @@ def listen(run: Run, timeout: float, until_eose: bool, user: str | None, relays:
         loops.run(main)
     finally:
         inbox.close()
-
-
-def _checked(urls: tuple[str, ...]) -> tuple[str, ...]:
-    from powdo.settings.units import check_url
-
-    try:
-        return tuple(check_url(url, ("ws",)) for url in urls)
-    except ConfigurationError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _sign_auth(run: Run, name: str, challenge: str, url: str) -> Event:

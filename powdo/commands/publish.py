@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from powdo.errors import ConfigurationError, PowdoError, RetryLaterError, UsageError
-from powdo.options import Run, command, dry_run_option, filter_options, network_options, pending_option
+from powdo.errors import PowdoError, RetryLaterError
+from powdo.options import (
+    Run,
+    command,
+    dry_run_option,
+    filter_options,
+    network_options,
+    pending_option,
+    relay_urls,
+)
 from powdo.records import Published
 
 if TYPE_CHECKING:
@@ -54,8 +62,8 @@ def publish(
     """
     publisher = _Publisher(
         run,
-        relays=_checked(relays) or run.settings.relays(),
-        fan_out=_checked(fan_out) or run.settings.worker.fan_out,
+        relays=relay_urls(relays) or run.settings.relays(),
+        fan_out=relay_urls(fan_out) or run.settings.worker.fan_out,
         timeout=timeout,
         silent=no_auth,
     )
@@ -69,15 +77,6 @@ def publish(
         )
     finally:
         publisher.close()
-
-
-def _checked(urls: tuple[str, ...]) -> tuple[str, ...]:
-    from powdo.settings.units import check_url
-
-    try:
-        return tuple(check_url(url, ("ws",)) for url in urls)
-    except ConfigurationError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 class _Publisher:

@@ -314,3 +314,13 @@ def test_a_missing_master_key_is_77(side: Side, relay: str, monkeypatch: pytest.
     monkeypatch.delenv("NSEC_MASTER_KEY")
     assert side.run("listen", "--until-eose")[0] == 77
     assert side.run("publish", events=[wrap_for(side.pubkey)])[0] == 77
+
+
+@pytest.mark.parametrize("command", ["publish", "listen"])
+def test_a_relay_flag_that_is_no_relay_is_told_as_such(side: Side, command: str) -> None:
+    """Both commands refuse a `--relay` that is not a websocket or not encrypted, with 2."""
+    side.configure('access_user = "me"')
+    for url in ("https://relay.example", "ws://relay.example"):
+        status, records, said = side.run(command, "--relay", url)
+        assert (status, records) == (2, [])
+        assert url in said

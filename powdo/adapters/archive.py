@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError
+from powdo.settings.paths import fsync_path
 from powdo.worktime import bundle_format as layout
 from powdo.worktime.manifest import Manifest, parse_manifest
 
@@ -165,7 +166,7 @@ def _seal(inner: IO[bytes], key: bytes, destination: Path) -> Built:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(destination.parent)
+    fsync_path(destination.parent)
     return built
 
 
@@ -201,11 +202,3 @@ def _facts(outer: BufferedRandom, ox: str) -> Built:
     outer.seek(0)
     sha256 = hashlib.file_digest(outer, "sha256").hexdigest()
     return Built(sha256=sha256, ox=ox, size=size, salt=layout.outer_salt(head).hex())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

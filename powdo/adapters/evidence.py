@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from powdo.errors import CannotCreateError, OutputError
-from powdo.settings.paths import private_dir
+from powdo.settings.paths import fsync_path, private_dir
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORK = ".work"
@@ -74,9 +74,9 @@ class Evidence:
         try:
             if not _is_file(target):
                 _make_folders(target.parent)
-                _sync(source)
+                fsync_path(source)
                 source.replace(target)
-                _sync(target.parent)
+                fsync_path(target.parent)
         except OSError as error:
             raise OutputError(f"cannot keep '{target}': {error.strerror}") from None
         return target
@@ -145,12 +145,4 @@ def _make_folders(folder: Path) -> None:
             each.mkdir(mode=0o700)
         except FileExistsError:
             continue
-        _sync(each.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fsync_path(each.parent)

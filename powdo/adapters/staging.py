@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from powdo.errors import OutputError
 from powdo.records import encode_line, format_time
+from powdo.settings.paths import fsync_path
 from powdo.worktime.flood import Bucket
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.manifest import Absent, BucketFile, Manifest, ScreenshotFile, from_micros
@@ -123,11 +124,7 @@ class Staging:
 
 def _sync(folder: Path) -> None:
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fsync_path(folder)
     except OSError as error:
         raise OutputError(f"cannot write '{folder}': {error.strerror}") from None
 

@@ -10,14 +10,13 @@ Rules:
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from powdo.errors import ConfigurationError, OutputError
+from powdo.errors import ConfigurationError
+from powdo.settings.paths import write_private
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LOOK_AGAIN = 1.0
@@ -112,21 +111,4 @@ def _read(path: Path) -> frozenset[str]:
 
 
 def _write(path: Path, pubkeys: frozenset[str]) -> None:
-    data = json.dumps({"pubkeys": sorted(pubkeys)}, indent=1).encode() + b"\n"
-    temporary = ""
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"cannot write '{path}': {error.strerror}") from None
+    write_private(path, json.dumps({"pubkeys": sorted(pubkeys)}, indent=1).encode() + b"\n")

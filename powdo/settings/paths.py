@@ -97,7 +97,7 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         else:
             path.hardlink_to(temporary)  # the one way to a name that must not be there yet
         temporary.unlink(missing_ok=True)
-        _fsync_directory(path.parent)
+        fsync_path(path.parent)
     except FileExistsError:
         raise CannotCreateError(f"'{path}' exists already", hint="nothing was overwritten") from None
     except OSError as error:
@@ -106,12 +106,13 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         temporary.unlink(missing_ok=True)  # also when a signal ends us here
 
 
-def _fsync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def fsync_path(path: Path) -> None:
+    """Put a file, or the names in a directory, on disk. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def read_secret_file(path: Path) -> str:

@@ -49,15 +49,6 @@ CREATE TABLE IF NOT EXISTS told (
 """
 
 
-def fsync_directory(path: Path) -> None:
-    """Put the names in *path* on disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class Store:
     """The files in *directory*, made on first use.
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from powdo.adapters.outbox.base import fsync_directory
 from powdo.adapters.outbox.control import Controls
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import Bundle, Capture
+from powdo.settings.paths import fsync_path
 
 _STAGES = {"bundle": "captured", "upload": "bundled", "wrap": "uploaded"}
 FIRST_RETRY, LONGEST_RETRY = 60, 3600
@@ -103,9 +103,9 @@ class Captures(Controls):
         The files in *staging* must be on disk (fsync) already; hold the lock `capture`.
         """
         try:
-            fsync_directory(staging)
+            fsync_path(staging)
             staging.rename(self.capture_path(capture.id))
-            fsync_directory(self.captures)
+            fsync_path(self.captures)
         except OSError as error:
             raise OutputError(f"cannot keep capture '{capture.id}': {error.strerror}") from None
         with self._transaction() as db:

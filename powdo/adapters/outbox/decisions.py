@@ -6,9 +6,9 @@ import json
 import shutil
 from dataclasses import replace
 
-from powdo.adapters.outbox.base import fsync_directory
 from powdo.adapters.outbox.captures import Captures, Entry
 from powdo.errors import BadRecordError, OutputError
+from powdo.settings.paths import fsync_path
 
 #: A key that was sealed may be on its way; before that nobody else can open a bundle.
 _UNSENT = ("captured", "bundled", "uploaded")
@@ -75,7 +75,7 @@ class Decisions(Captures):
         try:
             self.bundle_path(capture_id).unlink(missing_ok=True)
             for folder in (self.captures, self.bundles):
-                fsync_directory(folder)
+                fsync_path(folder)
         except OSError as error:
             raise OutputError(f"cannot destroy the bundle of '{capture_id}': {error.strerror}") from None
         if self.capture_path(capture_id).exists():

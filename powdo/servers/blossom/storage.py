@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from powdo.errors import CannotCreateError
+from powdo.settings.paths import fsync_path
 
 
 class Incoming(Protocol):
@@ -58,7 +59,7 @@ class Folder:
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
             for path in (self._blobs, directory, directory.parent):
-                _fsync(path)
+                fsync_path(path)
             for path in self._incoming.iterdir():
                 path.unlink()
         except OSError as error:
@@ -95,10 +96,10 @@ class Folder:
         directory = path.parent
         directory.mkdir(mode=0o700, exist_ok=True)
         Path(temporary).rename(path)
-        _fsync(directory)
+        fsync_path(directory)
         number = int(sha256[:4], 16)
         if not self._known[number]:  # its own name may not be on disk: made now, or just before a crash
-            _fsync(directory.parent)
+            fsync_path(directory.parent)
             self._known[number] = 1
 
 
@@ -131,11 +132,3 @@ class _File:
         if not self._placed:
             with contextlib.suppress(FileNotFoundError):
                 Path(self._name).unlink()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,24 +1,18 @@
-"""HTTP exchanges that end: each has a deadline that also holds for a peer who sends a byte at a time."""
+"""HTTP exchanges with Blossom servers, each with a deadline, and what their failures are for us."""
 
 from __future__ import annotations
 
 import http.client
-import socket
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from powdo.deadlines import Deadlines
 from powdo.errors import (
     KeyRejectedError,
     PeerProtocolError,
@@ -56,52 +50,15 @@ class Token(AuthBase):
         return request
 
 
-class _Adapter(HTTPAdapter):
-    """Remembers each open socket, so that a deadline can shut it from another thread."""
-
-    def __init__(self, sockets: WeakSet[socket.socket]) -> None:
-        class Plain(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.add(self.sock)
-
-        class Secure(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.add(self.sock)
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self._pools = {"http": PlainPool, "https": SecurePool}
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools with our connections and large blocks."""
-        super().init_poolmanager(*args, blocksize=_BLOCK, **options)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        """Return a proxy's pools, with our connections too."""
-        manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-
 class Transport:
     """One HTTP session; keeps connections open between exchanges."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "powdo"
         self._session.headers["Accept-Encoding"] = "identity"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(self._sockets))
+        self._deadlines = Deadlines(self._session)
 
     def close(self) -> None:
         """Close all connections."""
@@ -124,42 +81,23 @@ class Transport:
         """
         # a proxy set in the environment is not for this machine
         self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        expired = threading.Event()
-        watchdog = threading.Timer(self._timeout + size / MIN_RATE, self._shut, [expired])
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            with self._session.request(
-                method,
-                url,
-                headers=dict(headers or {}),
-                data=body,
-                auth=Token(token),
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._deadlines.within(self._timeout + size / MIN_RATE, _origin(url)),
+                self._session.request(
+                    method,
+                    url,
+                    headers=dict(headers or {}),
+                    data=body,
+                    auth=Token(token),
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 yield response
-                if expired.is_set():  # a shut socket can look like the end of a body
-                    raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out")
-        except PowdoError:
-            if expired.is_set():
-                raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out") from None
-            raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if expired.is_set():
-                raise RetryLaterError(f"cannot reach '{_origin(url)}': timed out") from None
             raise _failure(url, error) from None
-        finally:
-            watchdog.cancel()
-
-    def _shut(self, expired: threading.Event) -> None:
-        expired.set()
-        for each in list(self._sockets):
-            try:
-                socket.socket.shutdown(each, socket.SHUT_RDWR)  # under TLS too: no farewell, just the end
-            except OSError:
-                continue  # closed already
 
     def ask(
         self,

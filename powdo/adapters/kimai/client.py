@@ -4,7 +4,8 @@ Rules:
 - the scheme is spelt `Bearer`, no path ends in a slash, and the token never follows a redirect;
 - a status decides, never a text: 401 ends the run, 429, 5xx and what no Kimai says may pass, other refusals
   are for good;
-- what comes back is checked before it is believed, and never longer than MAX_ANSWER.
+- what comes back is checked before it is believed, is never longer than MAX_ANSWER, and takes no longer
+  than PATIENCE times the timeout, however small the pieces it comes in.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from zoneinfo import ZoneInfo
 import requests
 
 from powdo import __version__
+from powdo.deadlines import Deadlines
 from powdo.errors import KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError
 
 MAX_ANSWER = 32 << 20
+#: How many timeouts a whole answer may take; each of its pieces has one.
+PATIENCE = 4
 PAGE = 500
 _MAX_PAGES = 10_000
 
@@ -89,6 +93,7 @@ class Client:
         self.warn = warn
         self._timeout = timeout
         self._session = requests.Session()
+        self._deadlines = Deadlines(self._session)
         self._session.trust_env = False  # no proxy and no ~/.netrc ever sees the token
         self._session.auth = _Token(token)
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"powdo/{__version__}"})
@@ -136,16 +141,19 @@ class Client:
         target = f"{self.url}/api{path}"
         data = None if body is None else json.dumps(body, ensure_ascii=True).encode()
         try:
-            with self._session.request(
-                method,
-                target,
-                params=list(query),
-                data=data,
-                headers={"Content-Type": "application/json"} if data is not None else {},
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._deadlines.within(PATIENCE * self._timeout, self.url),
+                self._session.request(
+                    method,
+                    target,
+                    params=list(query),
+                    data=data,
+                    headers={"Content-Type": "application/json"} if data is not None else {},
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 raw = self._read(response)
         except requests.Timeout:
             raise RetryLaterError(f"cannot reach '{self.url}': timed out") from None

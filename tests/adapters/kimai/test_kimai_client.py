@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -145,30 +147,71 @@ def test_a_silent_or_absent_kimai(double: Double, told: Told) -> None:
         Client("http://127.0.0.1:9", "alice", timeout=2, warn=told)
 
 
-@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"id":"x"}', b"\xff", b"[" * 100_000])
-def test_a_server_that_is_no_kimai(told: Told, answer: bytes) -> None:
-    """Whatever a stranger answers is told as a protocol error, not as a traceback."""
+@contextmanager
+def _stranger(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Yield the address of a server where *answer* answers each GET."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            answer(self)
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        with pytest.raises(RetryLaterError):
-            Client(f"http://127.0.0.1:{server.server_address[1]}", "t", timeout=2, warn=told)
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"id":"x"}', b"\xff", b"[" * 100_000])
+def test_a_server_that_is_no_kimai(told: Told, answer: bytes) -> None:
+    """Whatever a stranger answers is told as a protocol error, not as a traceback."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(answer)))
+        handler.end_headers()
+        handler.wfile.write(answer)
+
+    with _stranger(send) as url, pytest.raises(RetryLaterError):
+        Client(url, "t", timeout=2, warn=told)
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_server_that_sends_in_drops(told: Told, start: bytes) -> None:
+    """A peer that keeps each single wait short, in headers or body, is given up as a whole."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(start)
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"1")
+                time.sleep(0.05)
+
+    begin = time.monotonic()
+    with _stranger(send) as url, pytest.raises(RetryLaterError, match="timed out"):
+        Client(url, "t", timeout=0.2, warn=told)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_server_that_never_ends(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer longer than any of Kimai's is not read to its end."""
+    monkeypatch.setattr("powdo.adapters.kimai.client.MAX_ANSWER", 1 << 20)
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b" " * 65536)
+
+    with _stranger(send) as url, pytest.raises(RetryLaterError, match="more than 1048576 bytes"):
+        Client(url, "t", timeout=5, warn=told)
 
 
 def test_pages_are_read_to_the_last(double: Double, client: Client) -> None:

@@ -1,0 +1,68 @@
+"""`powdo.deadlines`: against a peer that sends a byte at a time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import requests
+
+from powdo.deadlines import Deadlines
+from powdo.errors import RetryLaterError
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """Yield the address of a server whose bodies never end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+
+    def serve() -> None:
+        with suppress(OSError), listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    thread.join(6)
+
+
+def test_a_dripping_body_ends_in_time(dripping: str) -> None:
+    """What looks like the end of a body, since its socket was shut, is told as a timeout."""
+    begin = time.monotonic()
+    with requests.Session() as session:
+        session.trust_env = False
+        deadlines = Deadlines(session)
+        with (
+            pytest.raises(RetryLaterError, match="cannot reach 'peer': timed out"),
+            deadlines.within(0.3, "peer"),
+            session.get(dripping, timeout=5, stream=True) as response,
+        ):
+            assert len(response.content) > 1
+    assert 0.3 <= time.monotonic() - begin < 4
+
+
+def test_an_error_within_the_deadline_is_left_as_it_is() -> None:
+    """What goes wrong before the time is up keeps its class."""
+    with requests.Session() as session, pytest.raises(KeyError), Deadlines(session).within(60, "peer"):
+        raise KeyError
+
+
+def test_an_error_after_the_deadline_is_a_timeout() -> None:
+    """Whatever a shut connection leads to is told as what it was: too late."""
+    with (
+        requests.Session() as session,
+        pytest.raises(RetryLaterError, match="timed out"),
+        Deadlines(session).within(0.05, "peer"),
+    ):
+        time.sleep(0.2)
+        raise KeyError

@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
-import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from powdo.commands.demo.side import Side, argv
 from powdo.options import Run, command
 
 if TYPE_CHECKING:
     from powdo.adapters.processes import Server, Stage
 
 _WORKER, _OPERATOR = "ana", "dvm"
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of the line: a directory, and an environment that knows nothing but it."""
-
-    directory: Path
-    environment: Mapping[str, str]
-
-    @classmethod
-    def create(cls, root: Path, name: str) -> _Side:
-        """Make the side *name* below *root*, with a master key of its own."""
-        from powdo.settings import environment
-        from powdo.settings.paths import private_dir, write_private
-
-        directory = private_dir(root / name)
-        own = {
-            "POWDO_CONFIG": str(directory / "powdo.toml"),
-            "POWDO_STATE_DIR": str(directory / "state"),
-            "POWDO_DATA_DIR": str(directory / "data"),
-            "NSEC_MASTER_KEY": secrets.token_hex(32),
-        }
-        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in own.items())
-        write_private(root / f"{name}.env", exports.encode())
-        inherited = {
-            key: value
-            for key, value in environment.variables().items()
-            if not key.startswith(("POWDO_", "NOSTR_", "NSEC_"))
-        }
-        package = str(Path(__file__).resolve().parents[2])
-        return cls(directory, inherited | {"PYTHONPATH": package} | own)
-
-    def powdo(self, *arguments: str) -> str:
-        """Run one command to its end and return what it wrote. Raises: the demo's failure."""
-        import subprocess
-
-        from powdo.errors import PeerProtocolError
-
-        done = subprocess.run(
-            _command(arguments),
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if done.returncode:
-            raise PeerProtocolError(
-                f"'powdo {shlex.join(arguments)}' ended with status {done.returncode}",
-                hint=f"it said: {'; '.join(done.stderr.split(chr(10))).strip('; ')}",
-            )
-        return done.stdout
-
-
-def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "powdo", *arguments]
 
 
 class _Demo:
@@ -86,9 +27,9 @@ class _Demo:
         self._run = run
         self.root = root
         self._stack = stack
-        self.public = _Side.create(root, "server")
-        self.operator = _Side.create(root, "operator")
-        self.worker = _Side.create(root, "worker")
+        self.public = Side.create(root, "server")
+        self.operator = Side.create(root, "operator")
+        self.worker = Side.create(root, "worker")
         self.npubs: dict[str, str] = {}
 
     def say(self, text: str) -> None:
@@ -110,17 +51,8 @@ class _Demo:
             *("--blossom", blossom.url, "--dvm", dvm, "--yes"),
         )
         self.operator.powdo(
-            *(
-                "init",
-                "operator",
-                "--user",
-                _OPERATOR,
-                "--relay",
-                relay.url,
-                "--blossom",
-                blossom.url,
-                "--yes",
-            )
+            *("init", "operator", "--user", _OPERATOR, "--relay", relay.url),
+            *("--blossom", blossom.url, "--yes"),
         )
         self._add_rules()
         self.operator.powdo(
@@ -138,7 +70,7 @@ class _Demo:
         arguments = [kind, "serve", "--listen", "127.0.0.1:0", "--data", str(self.public.directory / kind)]
         for npub in allowed:
             arguments += ["--allow", npub]
-        server = Server(_command(arguments), self.public.environment, self.root / f"{kind}.log")
+        server = Server(argv(arguments), self.public.environment, self.root / f"{kind}.log")
         self._stack.callback(server.close)
         return server
 
@@ -159,7 +91,7 @@ class _Demo:
         """Run the operator's line."""
         return self._line(self.operator, [["listen", "--until-eose"], ["ingest"]])
 
-    def _line(self, side: _Side, commands: Sequence[Sequence[str]]) -> list[Stage]:
+    def _line(self, side: Side, commands: Sequence[Sequence[str]]) -> list[Stage]:
         import tempfile
 
         from powdo.adapters.processes import run_pipeline
@@ -167,7 +99,7 @@ class _Demo:
 
         self.say(f"$ {' | '.join('powdo ' + shlex.join(item) for item in commands)}")
         with tempfile.TemporaryDirectory(dir=self.root) as copies:
-            stages = run_pipeline([_command(item) for item in commands], side.environment, Path(copies))
+            stages = run_pipeline([argv(item) for item in commands], side.environment, Path(copies))
         rows = [
             {
                 "stage": item[0],

@@ -18,10 +18,10 @@ from powdo.nips.blossom import (
     blob_url,
     check_address,
     hash_in_url,
-    make_token,
     parse_descriptor,
     read_answer,
 )
+from powdo.nips.blossom_tokens import make_token
 from powdo.nips.curve import SecretKey
 from powdo.records import decode_json
 

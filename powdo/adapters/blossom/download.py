@@ -26,7 +26,8 @@ from powdo.errors import (
     RetryLaterError,
     worse,
 )
-from powdo.nips.blossom import check_address, hash_in_url, host_allowed, make_token
+from powdo.nips.blossom import check_address, hash_in_url, host_allowed
+from powdo.nips.blossom_tokens import make_token
 from powdo.nips.curve import SecretKey
 
 _BLOCK = 1 << 18

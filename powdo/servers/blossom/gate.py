@@ -8,7 +8,7 @@ from collections.abc import Collection
 from aiohttp.web_request import BaseRequest
 
 from powdo.errors import PeerProtocolError
-from powdo.nips.blossom import Token, read_token
+from powdo.nips.blossom_tokens import Token, read_token
 from powdo.servers.allowlist import Allowlist
 from powdo.servers.blossom.wire import Refusal
 

@@ -13,7 +13,8 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from powdo.nips.blossom import OCTETS, Descriptor, Token, blob_url, is_hash
+from powdo.nips.blossom import OCTETS, Descriptor, blob_url, is_hash
+from powdo.nips.blossom_tokens import Token
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.metadata import Blob, Metadata

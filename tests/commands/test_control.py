@@ -15,7 +15,7 @@ import pytest
 
 from powdo.adapters.outbox import Outbox
 from powdo.adapters.screen import Screenshot
-from powdo.commands.capture import _Tick
+from powdo.commands.capture.tick import Tick
 from powdo.options import Run
 from powdo.worktime.intervals import MINUTE, SECOND
 from tests.activitywatch_double import Double
@@ -177,7 +177,7 @@ def test_a_pause_during_the_look_discards_it(
 ) -> None:
     """A screenshot that was taken just when a pause began is not kept."""
     outbox = Outbox(tmp_path / "state")
-    tick = _Tick(Run("powdo capture"))
+    tick = Tick(Run("powdo capture"))
     now = time.time_ns() // 1000
     tick._screenshots = (Screenshot(data=b"PIXELS", kind="png", time=now, monitor=1, width=1, height=1),)
     outbox.pause(now - 1)

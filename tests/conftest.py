@@ -65,8 +65,8 @@ def closed_outboxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened: list[Store] = []
     make = Store.__init__
 
-    def remember(self: Store, directory: Path) -> None:
-        make(self, directory)
+    def remember(self: Store, directory: Path, **wishes: float) -> None:
+        make(self, directory, **wishes)
         opened.append(self)
 
     monkeypatch.setattr(Store, "__init__", remember)

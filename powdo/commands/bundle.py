@@ -80,7 +80,7 @@ class _Bundler:
         waiting, released = self._outbox.waiting("bundle"), self._outbox.released()
         due = [entry for entry in waiting if self._due(entry, released) <= now]
         if self._run.settings.worker.review and len(due) < len(waiting):
-            self._run.console.info(f"{len(waiting) - len(due)} captures wait for review")
+            self._run.console.info(f"captures that wait for review: {len(waiting) - len(due)}")
         # As lines, since what arrives in a pipe is made of lists, and a record of tuples.
         return [decode_line(encode_line(entry.capture.to_json())) for entry in due]
 

@@ -120,7 +120,7 @@ def _each(
     run: Run, store: Outbox, ids: Iterable[str], locks: tuple[str, ...], do: Callable[[str], None]
 ) -> None:
     """Do it to each capture; one that cannot be is told and the others go on."""
-    from powdo.errors import BadRecordError
+    from powdo.errors import BadRecordError, RetryLaterError
 
     with ExitStack() as stack:
         for lock in locks:
@@ -128,7 +128,7 @@ def _each(
         for capture_id in ids:
             try:
                 do(capture_id)
-            except BadRecordError as error:
+            except (BadRecordError, RetryLaterError) as error:
                 run.fail(error)
 
 

@@ -154,11 +154,13 @@ class Control:
         return "on" if self.hours_allow(at, at + 1) else "off-hours"
 
     def next_change(self, at: int) -> int | None:
-        """Return when another state than that of *at* begins, or None when none does for a week."""
+        """Return when another state than that of *at* begins, or None when hours do not say so for a week."""
         state = self.state(at)
         end = at + _HORIZON * SECOND
         edges = {edge for item in (*self.pauses, *self.overrides) for edge in (item.begin, item.end)}
         if self.hours:
             found = in_hours(self.hours, at, end, self.offset)
             edges |= {edge for item in found for edge in (item.begin, item.end)}
-        return next((edge for edge in sorted(edges) if at < edge < end and self.state(edge) != state), None)
+        return next(
+            (edge for edge in sorted(edges) if at < edge < FOREVER and self.state(edge) != state), None
+        )

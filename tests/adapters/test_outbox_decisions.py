@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from powdo.adapters.outbox import Delivery, Outbox
-from powdo.errors import BadRecordError
+from powdo.errors import BadRecordError, RetryLaterError
 from powdo.worktime.hours import FOREVER
 from powdo.worktime.intervals import Interval
 from tests.outbox_steps import KEY, bundle, capture
@@ -57,6 +57,15 @@ def test_a_clock_set_back_does_not_undo_a_pause(outbox: Outbox) -> None:
     outbox.resume(500)
     assert outbox.pauses(0) == (Interval(500, 500),)
     assert outbox.control((), lambda _: 0).state(1001) == "on"
+
+
+def test_a_clock_set_back_does_not_lift_a_pause(outbox: Outbox) -> None:
+    """A pause that was stored while the clock was ahead is in force at once, not only when it comes up."""
+    now = time.time_ns() // 1000
+    outbox.pause(now + 3_600_000_000)
+    assert outbox.control((), lambda _: 0, since=now).state(now) == "paused"
+    outbox.resume(now)
+    assert outbox.control((), lambda _: 0, since=now).state(now) == "on"
 
 
 def test_an_override_is_replaced(outbox: Outbox) -> None:
@@ -111,6 +120,38 @@ def test_what_is_sealed_is_not_dropped(outbox: Outbox) -> None:
     with pytest.raises(BadRecordError, match="sealed"):
         outbox.drop(record.id)
     assert outbox.known(record.id).key == KEY
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_what_was_sealed_once_is_not_dropped(outbox: Outbox, *, published: bool) -> None:
+    """A capture that waits to be sent again is not dropped either, though its wrap was never published."""
+    record = capture(outbox, "d")
+    bundle(outbox, record)
+    outbox.add_blobs(record.id, [{"url": "https://b.example/x"}])
+    outbox.add_wraps(record.id, [("r", {"id": "aa"})], now=1)
+    if published:
+        outbox.mark_published("aa", [], done=True, now=2)
+    outbox.resend(record.id)
+    assert state_of(outbox, record.id) == "bundled"
+    with pytest.raises(BadRecordError, match="sealed"):
+        outbox.drop(record.id)
+    assert (outbox.known(record.id).key, outbox.bundle_path(record.id).exists()) == (KEY, True)
+
+
+def test_a_key_that_may_still_be_in_the_log_is_told(outbox: Outbox, tmp_path: Path) -> None:
+    """While somebody reads the outbox, a drop destroys what it can, says so, and ends when done again."""
+    record = capture(outbox, "d")
+    bundle(outbox, record)
+    with closing(sqlite3.connect(tmp_path / "state" / "outbox.sqlite")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM capture").fetchall()
+        hasty = Outbox(tmp_path / "state", patience=0.1)
+        with closing(hasty), pytest.raises(RetryLaterError, match="in use"):
+            hasty.drop(record.id)
+        assert KEY.encode() in state_bytes(outbox)
+    assert state_of(outbox, record.id) == "withheld"
+    outbox.drop(record.id)
+    assert KEY.encode() not in state_bytes(outbox)
 
 
 def test_a_drop_that_was_killed_is_finished(outbox: Outbox, tmp_path: Path) -> None:

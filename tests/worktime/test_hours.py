@@ -171,6 +171,13 @@ def test_an_override_allows_off_hours() -> None:
     assert (allowed.state(EVENING + HOUR), allowed.next_change(EVENING + HOUR)) == ("off-hours", monday)
 
 
+def test_the_end_of_a_long_pause_is_told() -> None:
+    """A pause of a fortnight changes when it ends, though hours are looked through for a week only."""
+    end = NOON + 14 * 24 * HOUR
+    for hours in ((), ("Mo-Fr 08:00-18:00",)):
+        assert control(*hours, pauses=(Interval(NOON, end),)).next_change(NOON) == end
+
+
 def test_a_pause_beats_all() -> None:
     """A pause is cut out of hours and overrides; an open one has no end in sight."""
     open_pause = Interval(NOON, FOREVER)

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS delivery (
 CREATE TABLE IF NOT EXISTS control (kind TEXT NOT NULL, begin INTEGER NOT NULL, end INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS control_end ON control (kind, end);
 CREATE TABLE IF NOT EXISTS released (capture TEXT PRIMARY KEY REFERENCES capture (id));
+CREATE TABLE IF NOT EXISTS sealed (capture TEXT PRIMARY KEY REFERENCES capture (id));
 CREATE TABLE IF NOT EXISTS told (
     capture TEXT NOT NULL REFERENCES capture (id), carrier TEXT NOT NULL REFERENCES capture (id),
     PRIMARY KEY (capture, carrier)
@@ -50,12 +51,12 @@ CREATE TABLE IF NOT EXISTS told (
 
 
 class Store:
-    """The files in *directory*, made on first use.
+    """The files in *directory*, made on first use; other runs are waited for *patience* seconds.
 
     Raises: CannotCreateError, OutputError, RetryLaterError.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, patience: float = 10) -> None:
         self._directory = directory
         self.captures = directory / "outbox"
         self.bundles = directory / "bundles"
@@ -67,7 +68,7 @@ class Store:
         except OSError as error:
             raise CannotCreateError(f"cannot create the outbox in '{directory}': {error.strerror}") from None
         with self._errors():
-            self._db = sqlite3.connect(file, timeout=10, isolation_level=None)
+            self._db = sqlite3.connect(file, timeout=patience, isolation_level=None)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")

@@ -6,6 +6,7 @@ was in force.
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 from powdo.adapters.outbox.base import Store
@@ -39,10 +40,16 @@ class Controls(Store):
 
     def control(self, hours: tuple[Range, ...], offset: Offset, *, since: int = 0) -> Control:
         """Return what the worker allows, as far as it matters from *since* on."""
+        now = time.time_ns() // 1000
+        # A pause that lies ahead was stored before the clock was set back: it is in force, not to come.
+        pauses = (
+            Interval(min(item.begin, since), item.end) if item.begin > now else item
+            for item in self._intervals("pause", since)
+        )
         return Control(
             hours=hours,
             overrides=self._intervals("override", since),
-            pauses=self._intervals("pause", since),
+            pauses=tuple(pauses),
             offset=offset,
         )
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 from powdo.adapters.outbox.captures import Captures, Entry
-from powdo.errors import BadRecordError, OutputError
+from powdo.errors import BadRecordError, OutputError, RetryLaterError
 from powdo.settings.paths import fsync_path
 
 #: A key that was sealed may be on its way; before that nobody else can open a bundle.
@@ -47,17 +47,26 @@ class Decisions(Captures):
     def droppable(self, capture_id: str) -> Entry:
         """Return the row of a capture whose key was not sealed for anyone yet. Raises: BadRecordError."""
         entry = self.known(capture_id)
-        if entry.state not in (*_UNSENT, "withheld"):
+        if entry.state not in (*_UNSENT, "withheld") or self._is_sealed(capture_id):
             raise BadRecordError(
                 f"capture '{capture_id}' is '{entry.state}': its key has been sealed for the recipients",
                 hint="what may have been sent cannot be taken back",
             )
         return entry
 
+    def _is_sealed(self, capture_id: str) -> bool:
+        """Return whether there ever was a wrap of *capture_id*, though it may wait to be sent again."""
+        rows = self._query(
+            "SELECT EXISTS (SELECT 1 FROM sealed WHERE capture = ?) OR "
+            "EXISTS (SELECT 1 FROM wrap WHERE capture = ?) AS found",
+            *(capture_id, capture_id),
+        )
+        return bool(rows[0]["found"])
+
     def drop(self, capture_id: str) -> None:
         """Destroy a capture whose key was not sealed for anyone yet; its link stays in the chain.
 
-        Hold the locks `bundle`, `upload` and `wrap`. Raises: BadRecordError, OutputError.
+        Hold the locks `bundle`, `upload` and `wrap`. Raises: BadRecordError, OutputError, RetryLaterError.
         """
         self.droppable(capture_id)
         with self._transaction() as db:
@@ -66,9 +75,13 @@ class Decisions(Captures):
                 "attempts = 0, retry_at = 0 WHERE id = ?",
                 (capture_id,),
             )
-        with self._errors():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # an old page there still holds the key
         self._destroy(capture_id)
+        # An old page there still holds the key.
+        if self._query("PRAGMA wal_checkpoint(TRUNCATE)")[0]["busy"]:
+            raise RetryLaterError(
+                f"the outbox is in use, and the key of '{capture_id}' may still be in its log",
+                hint="drop it again when nothing else runs",
+            )
 
     def _destroy(self, capture_id: str) -> None:
         shutil.rmtree(self.capture_path(capture_id), ignore_errors=True)
@@ -112,6 +125,8 @@ class Decisions(Captures):
         if not self.bundle_path(capture_id).is_file():
             raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more")
         with self._transaction() as db:
+            if entry.state != "uploaded":
+                db.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (capture_id,))
             db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
             db.execute(
                 "UPDATE capture SET state = 'bundled', bundle = ?, attempts = 0, retry_at = 0, error = NULL "

@@ -57,6 +57,7 @@ class Outbox(Overview):
     ) -> list[Wrap]:
         """Store (recipient, event) pairs as the wraps of *capture_id*; unpublished older ones give way."""
         with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (capture_id,))
             db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
             db.executemany(
                 "INSERT INTO wrap (id, capture, recipient, event, created) VALUES (?, ?, ?, ?, ?)",

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from powdo.adapters.outbox.control import Controls
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import Bundle, Capture
 from powdo.settings.paths import fsync_path
+from powdo.values import dataclass
 
 _STAGES = {"bundle": "captured", "upload": "bundled", "wrap": "uploaded"}
 FIRST_RETRY, LONGEST_RETRY = 60, 3600

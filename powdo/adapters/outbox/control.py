@@ -7,11 +7,13 @@ was in force.
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from powdo.adapters.outbox.base import Store
-from powdo.worktime.hours import FOREVER, Control, Offset, Range
-from powdo.worktime.intervals import Interval
+
+if TYPE_CHECKING:
+    from powdo.worktime.hours import Control, Offset, Range
+    from powdo.worktime.intervals import Interval
 
 
 class Controls(Store):
@@ -19,6 +21,8 @@ class Controls(Store):
 
     def pause(self, now: int, end: int | None = None) -> None:
         """Store that nothing is captured from *now* on, up to *end* or until `resume`."""
+        from powdo.worktime.hours import FOREVER
+
         with self._transaction() as db:
             self._end("pause", now)
             db.execute("INSERT INTO control VALUES ('pause', ?, ?)", (now, FOREVER if end is None else end))
@@ -40,6 +44,9 @@ class Controls(Store):
 
     def control(self, hours: tuple[Range, ...], offset: Offset, *, since: int = 0) -> Control:
         """Return what the worker allows, as far as it matters from *since* on."""
+        from powdo.worktime.hours import Control
+        from powdo.worktime.intervals import Interval
+
         now = time.time_ns() // 1000
         # A pause that lies ahead was stored before the clock was set back: it is in force, not to come.
         pauses = (
@@ -54,6 +61,8 @@ class Controls(Store):
         )
 
     def _intervals(self, kind: Literal["pause", "override"], since: int) -> tuple[Interval, ...]:
+        from powdo.worktime.intervals import Interval
+
         rows = self._query(
             "SELECT begin, end FROM control WHERE kind = ? AND end > ? ORDER BY begin", kind, since
         )

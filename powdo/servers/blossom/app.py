@@ -26,7 +26,8 @@ from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.uploads import Locks, Uploads
-from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal, client_address
+from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
+from powdo.servers.proxies import client_address
 
 _LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
 #: Paths that try to name a blob, or an owner, and fail: 400 rather than 404.
@@ -169,6 +170,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         metadata = Metadata(config.data / "blossom.sqlite")
         executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")
         try:
+            storage.settle(lambda sha256: metadata.get(sha256) is not None)
             port = listener.getsockname()[1]
             base = config.base(port)
             gate = Gate(allowlist, config.domains(port), everyone=config.open)

@@ -121,11 +121,12 @@ class Blobs:
         token = self._gate.token(request, "delete")
         self._gate.require_hash(token, sha256)
         async with self._locks.of(sha256):
-            outcome = await self._metadata.drop(
-                sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
-            )
-            if outcome is Dropped.GONE:
-                self._storage.remove(sha256)
+            with self._storage.changing(sha256):
+                outcome = await self._metadata.drop(
+                    sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
+                )
+                if outcome is Dropped.GONE:
+                    self._storage.remove(sha256)
         status = {Dropped.MISSING: 404, Dropped.FOREIGN: 403, Dropped.SPENT: 401}.get(outcome)
         if status is not None:
             raise Refusal(status, outcome.value)

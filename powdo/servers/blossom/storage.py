@@ -2,6 +2,8 @@
 
 The folder: `blobs/ab/cd/<sha256>` without extension, `incoming/` on the same file system for what is
 still being received. What lies in `incoming/` when a server starts was cut off, and is removed.
+An empty `incoming/<sha256>` notes that the file and the row of a blob are being changed, which no single
+step can do: found at a start, it says which file may be one that no row knows.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from powdo.errors import CannotCreateError
+from powdo.nips.blossom import is_hash
 from powdo.settings.paths import fsync_path
 
 
@@ -44,6 +48,9 @@ class Storage(Protocol):
     def remove(self, sha256: str) -> None:
         """Delete the blob if it is there."""
 
+    def changing(self, sha256: str) -> contextlib.AbstractContextManager[None]:
+        """Hold a note that its file and row may differ, until the block ends well. Raises: OSError."""
+
 
 class Folder:
     """Storage in a folder. Raises: CannotCreateError."""
@@ -61,7 +68,8 @@ class Folder:
             for path in (self._blobs, directory, directory.parent):
                 fsync_path(path)
             for path in self._incoming.iterdir():
-                path.unlink()
+                if not is_hash(path.name):
+                    path.unlink()
         except OSError as error:
             raise CannotCreateError(f"cannot keep blobs in '{directory}': {error.strerror}") from None
 
@@ -89,6 +97,25 @@ class Folder:
     def remove(self, sha256: str) -> None:
         """Delete a blob if it is there."""
         self._path(sha256).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def changing(self, sha256: str) -> Iterator[None]:
+        """Hold the note `incoming/<sha256>`; after a failure it stays for the next start."""
+        note = self._incoming / sha256
+        note.touch(mode=0o600)
+        yield
+        note.unlink(missing_ok=True)
+
+    def settle(self, has_row: Callable[[str], bool]) -> None:
+        """Delete what a change that was cut off has left without a row. Raises: CannotCreateError."""
+        try:
+            for note in self._incoming.iterdir():
+                if is_hash(note.name):
+                    if not has_row(note.name):
+                        self.remove(note.name)
+                    note.unlink()
+        except OSError as error:
+            raise CannotCreateError(f"cannot tidy '{self._incoming}': {error.strerror}") from None
 
     def place(self, temporary: str, sha256: str) -> None:
         """Give the durable file *temporary* its name, and put the name on disk."""

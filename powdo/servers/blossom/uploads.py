@@ -148,9 +148,11 @@ class Uploads:
         loop = asyncio.get_running_loop()
         async with self._locks.of(blob.sha256):
             known = self._metadata.get(blob.sha256)
-            if known is None or self._storage.size(blob.sha256) != blob.size:
+            if known is not None and self._storage.size(blob.sha256) == blob.size:
+                return await self._metadata.add(blob, token.pubkey)
+            with self._storage.changing(blob.sha256):
                 await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))
-            return await self._metadata.add(blob, token.pubkey)
+                return await self._metadata.add(blob, token.pubkey)
 
     def _descriptor(self, blob: Blob, status: int) -> web.Response:
         return web.Response(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from powdo.errors import BusyError, CannotCreateError
 from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
 from powdo.servers.blossom.storage import Folder
-from tests.blossom_server import Blossom, running, sha
+from tests.blossom_server import Blossom, running, sha, token
 
 
 @contextmanager
@@ -182,3 +183,42 @@ def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None
 
     asyncio.run(fill())
     asyncio.run(check())
+
+
+def test_a_change_cut_off_leaves_no_file_without_a_row(tmp_path: Path) -> None:
+    """A blob whose row was never committed goes at the next start; one that has its row stays."""
+    data, lost, gone = (os.urandom(1000) for _ in range(3))
+    with running(tmp_path, open=True) as server:
+        assert server.put(data).status == 201
+        assert server.put(gone).status == 201
+        assert server.ask("DELETE", f"/{sha(gone)}", Authorization=token("delete", sha(gone))).status == 204
+        assert list((tmp_path / "incoming").iterdir()) == []
+    folder = Folder(tmp_path)
+    for each in (data, lost, gone):
+        incoming = folder.receive()
+        incoming.write(each)
+        with pytest.raises(KeyboardInterrupt), folder.changing(sha(each)):
+            incoming.commit(sha(each))
+            raise KeyboardInterrupt
+        incoming.discard()
+    with running(tmp_path, open=True) as server:
+        assert server.ask("GET", f"/{sha(data)}").body == data
+        assert [path.name for path in server.files()] == [sha(data)]
+
+
+def test_a_server_killed_between_file_and_row_tidies_up(tmp_path: Path) -> None:
+    """Killed after the file got its name, before the row is written: the next start deletes the file."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    data = os.urandom(1000)
+    with running(tmp_path, open=True):
+        pass
+    kill = "inject=fdatasync:signal=SIGKILL:when=1"
+    with _process(tmp_path, "strace", "-f", "-qqq", "-o", os.devnull, "-e", kill) as (server, process):
+        with pytest.raises((OSError, http.client.HTTPException)):
+            server.put(data)
+        assert process.wait(20) == -signal.SIGKILL
+    assert [path.name for path in server.files()] == [sha(data)] * 2
+    with running(tmp_path, open=True) as server:
+        assert server.files() == []
+        assert server.put(data).status == 201

@@ -7,12 +7,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,51 @@ class Side:
         return out.decode().strip()
 
 
+@dataclass
+class Server:
+    """A server's process; started anew it has another port, which *proxy* follows."""
+
+    side: Side
+    kind: str
+    more: tuple[str, ...]
+    proxy: Proxy | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The folder of what it keeps."""
+        return self.side.folder / self.kind
+
+    def start(self, before: Sequence[str] = ()) -> str | None:
+        """Return the URL under which the server, begun just now, is known; None where it is dead at once."""
+        # With a session of its own it can be killed together with the words *before* it.
+        self.process = self.side.start(
+            self.kind, "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.more,
+            before=before, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            return None
+        url: str = json.loads(line)["url"]
+        if self.proxy is None:
+            return url
+        self.proxy.port = int(url.rpartition(":")[2])
+        return f"{url.partition(':')[0]}://{self.proxy.address}"
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """End the process by the signal *number*."""
+        if self.process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+
+
 # --- the world -------------------------------------------------------------------------------------
 
 
@@ -81,7 +127,7 @@ class World:
     folder: Path
     operator: Side
     template: Path
-    blossom_data: Path
+    servers: tuple[Server, Server]
 
     def machine(self, name: str) -> Side:
         """Return a new machine of the worker's."""
@@ -98,34 +144,22 @@ def world(folder: Path, *, proxies: tuple[Proxy, Proxy] | None = None) -> Iterat
         side.folder.mkdir(mode=0o700)
     identity, access = worker.text("keys", "new", "ana", "ana-access").split()
     dvm = operator.text("keys", "new", "dvm")
-    urls: list[str] = []
-    servers: list[subprocess.Popen[bytes]] = []
+    servers = []
+    for number, (kind, scheme) in enumerate((("relay", "ws"), ("blossom", "http"))):
+        proxy = proxies[number] if proxies else None
+        allowed = ("--allow", access, *(("--allow", dvm) if kind == "relay" else ()))
+        named = ("--url", f"{scheme}://{proxy.address}") if proxy else ()
+        servers.append(Server(public, kind, (*allowed, *named), proxy))
     try:
-        allowed = {"relay": ("--allow", access, "--allow", dvm), "blossom": ("--allow", access)}
-        for number, (kind, scheme) in enumerate((("relay", "ws"), ("blossom", "http"))):
-            public_url = f"{scheme}://{proxies[number].address}" if proxies else None
-            more = ("--url", public_url) if public_url else ()
-            server = public.start(
-                kind, "serve", "--listen", "127.0.0.1:0", "--data", str(public.folder / kind),
-                *allowed[kind], *more, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            servers.append(server)
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["url"]
-            if proxies:
-                proxies[number].port = int(url.rpartition(":")[2])
-            urls.append(public_url or url)
+        urls = [server.start() or "" for server in servers]
         places = ("--relay", urls[0], "--blossom", urls[1], "--yes")
         worker.text("init", "worker", "--user", "ana", "--dvm", dvm, *places)
         operator.text("init", "operator", *places)
         operator.text("users", "add", identity, "--name", "ana", "--access", access, "--timezone", "UTC")
-        yield World(folder, operator, worker.folder, public.folder / "blossom")
+        yield World(folder, operator, worker.folder, (servers[0], servers[1]))
     finally:
         for server in servers:
-            server.terminate()
-            server.wait(20)
-            assert server.stdout is not None
-            server.stdout.close()
+            server.end()
 
 
 # --- an export -------------------------------------------------------------------------------------

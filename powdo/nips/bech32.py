@@ -1,4 +1,4 @@
-"""Keys as people write them: npub, nsec, nprofile (NIP-19).
+"""Keys as people write them: npub and nsec (NIP-19).
 
 Charset and checksum come from the library `nostr`, whose own decoders check neither prefix nor length.
 Rules: the prefix must be the one asked for, the payload as long as it must be, the encoding bech32 (not
@@ -73,24 +73,6 @@ def parse_pubkey(text: str) -> str:
     return decode_npub(text)
 
 
-def decode_nprofile(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the public key and the relays of an nprofile; unknown parts are skipped, as NIP-19 says."""
-    data = decode(text, "nprofile")
-    pubkeys: list[str] = []
-    relays: list[str] = []
-    while data:
-        if len(data) < 2 or len(data) < 2 + data[1]:
-            raise BadRecordError("the nprofile is cut off")
-        kind, value, data = data[0], data[2 : 2 + data[1]], data[2 + data[1] :]
-        if kind == 0:
-            pubkeys.append(value.hex())
-        elif kind == 1:
-            relays.append(_ascii(value))
-    if len(pubkeys) != 1 or len(pubkeys[0]) != 64:
-        raise BadRecordError("the nprofile must hold one public key of 32 bytes")
-    return _point(pubkeys[0], "nprofile"), tuple(relays)
-
-
 def encode(prefix: str, data: bytes) -> str:
     """Return *data* as bech32 under *prefix*."""
     return str(bech32.bech32_encode(prefix, bech32.convertbits(data, 8, 5), bech32.Encoding.BECH32))
@@ -137,13 +119,6 @@ def _decode_32(text: str, prefix: str) -> bytes:
     if len(data) != 32:
         raise BadRecordError(f"the {prefix} must hold 32 bytes, not {len(data)}")
     return data
-
-
-def _ascii(value: bytes) -> str:
-    try:
-        return value.decode("ascii")
-    except UnicodeDecodeError:
-        raise BadRecordError("a relay of the nprofile is not ASCII") from None
 
 
 def _point(pubkey: str, what: str) -> str:

@@ -40,11 +40,6 @@ class Allowlist:
         self._refresh()
         return pubkey in self._always or pubkey in self._listed
 
-    def hexes(self) -> tuple[str, ...]:
-        """Return all keys on the list, sorted."""
-        self._refresh()
-        return tuple(sorted(self._always | self._listed))
-
     def add(self, pubkey: str) -> bool:
         """Return whether *pubkey* was new. Raises: ConfigurationError, OutputError."""
         (pubkey,) = _checked([pubkey])

@@ -49,7 +49,6 @@ _SEALED = SALT_SIZE + _VERIFIER_SIZE + _MAC_SIZE
 OUTER_TAIL = _CENTRAL.size + len(OUTER_NAME) + len(_AES_EXTRA) + _END.size
 OUTER_OVERHEAD = OUTER_HEAD + _SEALED + OUTER_TAIL
 END_SIZE = _END.size
-LOCAL_SIZE = _LOCAL.size
 
 _INNER_NAME = re.compile(
     r"manifest\.json|proof\.json|\.padding|buckets/(0|[1-9][0-9]{0,5})\.jsonl"

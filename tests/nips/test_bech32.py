@@ -27,10 +27,6 @@ def test_published_examples() -> None:
     assert bech32.encode_npub(PUBKEY) == NPUB
     assert bech32.decode_nsec(NSEC).hex() == SECRET
     assert bech32.encode_nsec(bytes.fromhex(SECRET)) == NSEC
-    assert bech32.decode_nprofile(NPROFILE) == (
-        "3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d",
-        ("wss://r.x.com", "wss://djbas.sadkb.com"),
-    )
 
 
 def test_pubkey_is_read_in_both_forms() -> None:
@@ -113,27 +109,3 @@ def test_what_is_no_secret_key_is_refused_unseen(text: str) -> None:
     with pytest.raises(BadRecordError) as caught:
         bech32.decode_nsec(text)
     assert len(text) < 10 or text[5:20] not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\0\x20" + bytes.fromhex(PUBKEY)[:31],
-        b"\0",
-        b"\1\5wss:/",
-        b"\0\x1f" + bytes(31),
-        (b"\0\x20" + bytes.fromhex(PUBKEY)) * 2,
-        b"\0\x20" + bytes.fromhex(PUBKEY) + b"\1\1\xff",
-    ],
-)
-def test_malformed_nprofile_is_refused(data: bytes) -> None:
-    """An nprofile that is cut off, has no or two keys, or a relay that is not ASCII is refused."""
-    with pytest.raises(BadRecordError):
-        bech32.decode_nprofile(bech32.encode("nprofile", data))
-
-
-def test_unknown_parts_of_an_nprofile_are_skipped() -> None:
-    """A part of an unknown type is skipped, as NIP-19 asks."""
-    data = b"\x09\x02ab" + b"\0\x20" + bytes.fromhex(PUBKEY)
-    assert bech32.decode_nprofile(bech32.encode("nprofile", data)) == (PUBKEY, ())

@@ -21,7 +21,6 @@ const operations = {
   unwrap: ({ event, secret }) => nip59.unwrapEvent(event, bytes(secret)),
   npub: ({ pubkey }) => nip19.npubEncode(pubkey),
   nsec: ({ secret }) => nip19.nsecEncode(bytes(secret)),
-  nprofile: ({ pubkey, relays }) => nip19.nprofileEncode({ pubkey, relays }),
   difficulty: ({ id }) => nip13.getPow(id),
 }
 

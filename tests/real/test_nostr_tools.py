@@ -28,16 +28,13 @@ def key() -> SecretKey:
 
 
 def test_keys(nostr_tools: Any) -> None:
-    """Public keys, npub, nsec and nprofile are the same on both sides."""
+    """Public keys, npub and nsec are the same on both sides."""
     for _ in range(20):
         mine = key()
         secret = mine.secret_bytes().hex()
         assert nostr_tools.ask("pubkey", secret=secret) == mine.pubkey
         assert nostr_tools.ask("npub", pubkey=mine.pubkey) == bech32.encode_npub(mine.pubkey)
         assert nostr_tools.ask("nsec", secret=secret) == bech32.encode_nsec(mine.secret_bytes())
-        relays = ["wss://a.example", "wss://b.example/" + "x" * 80]
-        profile = nostr_tools.ask("nprofile", pubkey=mine.pubkey, relays=relays)
-        assert bech32.decode_nprofile(profile) == (mine.pubkey, tuple(relays))
 
 
 @pytest.mark.parametrize("text", TEXTS[:3])

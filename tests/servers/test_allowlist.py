@@ -12,6 +12,11 @@ from powdo.servers.allowlist import Allowlist
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
+def _on(listed: Allowlist) -> list[str]:
+    """Return which of our keys are on the list."""
+    return [key for key in (A, B, C) if key in listed]
+
+
 def test_keys_added_survive_a_restart_and_removed_ones_do_not(tmp_path: Path) -> None:
     """What add and remove did is there in a new process."""
     path = tmp_path / "allowlist.json"
@@ -22,7 +27,7 @@ def test_keys_added_survive_a_restart_and_removed_ones_do_not(tmp_path: Path) ->
     assert listed.remove(A)
     assert not listed.remove(A)
     again = Allowlist(path)
-    assert again.hexes() == (B,)
+    assert _on(again) == [B]
     assert A not in again
     assert B in again
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -34,7 +39,7 @@ def test_keys_of_the_command_line_stay(tmp_path: Path) -> None:
     assert C in listed
     assert not listed.add(C)
     assert not listed.remove(C)
-    assert listed.hexes() == (C,)
+    assert _on(listed) == [C]
     assert not (tmp_path / "allowlist.json").exists()
 
 
@@ -46,18 +51,18 @@ def test_a_change_by_another_process_is_seen(tmp_path: Path, monkeypatch: pytest
     one.add(A)
     assert A in other
     other.add(B)
-    assert one.hexes() == (A, B)
+    assert _on(one) == [A, B]
     path.write_text("{")
-    assert one.hexes() == (A, B)
+    assert _on(one) == [A, B]
     path.write_text(json.dumps({"pubkeys": [C]}))
-    assert one.hexes() == (C,)
+    assert _on(one) == [C]
 
 
 def test_a_list_in_memory_needs_no_file() -> None:
     """Without a path the list lives as long as the process."""
     listed = Allowlist(None, [A])
     assert listed.add(B)
-    assert listed.hexes() == (A, B)
+    assert _on(listed) == [A, B]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pubkeys":["A"]}', '{"pubkeys":[1]}'])

@@ -61,7 +61,6 @@ class Account:
     zone: ZoneInfo
     version: str
     tracking_mode: str
-    overlapping: bool
 
 
 def refusal(answer: Answer, what: str) -> RefusedError:
@@ -115,7 +114,6 @@ class Client:
                 zone=ZoneInfo(str(me["timezone"])),
                 version=str(version.get("version", "unknown")),
                 tracking_mode=str(config.get("trackingMode", "default")),
-                overlapping=config.get("isAllowOverlapping") is not False,
             )
         except (KeyError, ValueError, TypeError, OSError):
             raise self._nonsense("does not answer as Kimai does") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def place(tmp_path: Path) -> Iterator[World]:
 
 
 def test_time_counts_once_after_a_new_device_id(place: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time captured under the old device_id and again under the new one is counted once."""
+    """Time captured under the old device_id and again under the new one is reported and booked once."""
     side = place.machine("machine")
     now = int(time.time())
     side.variables["TZ"] = _zone_of_noon(now)
@@ -43,6 +44,14 @@ def test_time_counts_once_after_a_new_device_id(place: World, monkeypatch: pytes
         side.text("capture")
     assert set(run_line(side, SEND).values()) == {0}
     assert set(run_line(place.operator, RECEIVE).values()) == {0}
+    with (place.operator.folder / "powdo.toml").open("a") as config:
+        config.write(
+            '\n[[rule]]\nname = "code"\napp = "Code"\nproject = "Website"\nactivity = "Development"\n'
+        )
+    sheets = place.operator.text("timesheets", "--since", iso(now - 90_000), "--json")
+    blocks = [json.loads(line) for line in sheets.splitlines()]
+    assert sum(block["seconds"] for block in blocks) == pytest.approx(6600, abs=60)
+    assert all(one["end"] <= other["begin"] for one, other in pairwise(blocks))
     report = place.operator.text("report", "--by", "app", "--since", iso(now - 90_000), "--json")
     seconds = sum(json.loads(line)["seconds"] for line in report.splitlines())
     assert seconds == pytest.approx(6600, abs=2)

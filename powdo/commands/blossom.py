@@ -48,7 +48,8 @@ def serve(
     from powdo.errors import ConfigurationError, UsageError
     from powdo.records import Listening
     from powdo.servers.blossom.app import serve as serve_blossom
-    from powdo.servers.blossom.config import Config, parse_networks
+    from powdo.servers.blossom.config import Config
+    from powdo.servers.proxies import parse_networks
     from powdo.settings import schema, units
 
     told = run.settings.blossom

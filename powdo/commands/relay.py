@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from powdo.errors import ConfigurationError, UsageError
+from powdo.errors import UsageError
 from powdo.options import Run, command, group
 
 if TYPE_CHECKING:
-    from powdo.servers.relay.application import Config, Network
+    from powdo.servers.relay.application import Config
     from powdo.settings.schema import Relay as Section
 
 
@@ -95,6 +95,7 @@ def _config(
     from powdo.errors import BadRecordError, CannotCreateError
     from powdo.nips.bech32 import parse_pubkey
     from powdo.servers.allowlist import Allowlist
+    from powdo.servers.proxies import parse_networks
     from powdo.servers.relay.application import Config
     from powdo.servers.relay.policy import Policy
     from powdo.settings.units import check_url, parse_listen
@@ -114,15 +115,6 @@ def _config(
         port=port,
         data=data,
         url=check_url(url, ("ws",)) if url else None,
-        trusted_proxies=_networks(proxies),
+        trusted_proxies=parse_networks(proxies),
         policy=Policy(allowed=Allowlist(data / "allowlist.json", allowed), open=open_, min_pow=min_pow),
     )
-
-
-def _networks(texts: tuple[str, ...]) -> list[Network]:
-    import ipaddress
-
-    try:
-        return [ipaddress.ip_network(text) for text in texts]
-    except ValueError as error:
-        raise ConfigurationError(f"--trusted-proxy: {error}") from None

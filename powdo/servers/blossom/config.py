@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from powdo.errors import ConfigurationError
 from powdo.nips.blossom import OCTETS, domain, is_loopback
+from powdo.servers.proxies import Network
 from powdo.settings.units import check_url
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_SIZE = 64 << 20
 
@@ -64,14 +62,3 @@ class Config:
         if self.url is None and is_loopback(name):
             names |= {"localhost", "127.0.0.1", "::1"}
         return frozenset(names | {f"[{each}]" for each in names if ":" in each})
-
-
-def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """Return the networks of CIDR notation. Raises: ConfigurationError."""
-    result = []
-    for text in texts:
-        try:
-            result.append(ipaddress.ip_network(text))
-        except ValueError as error:
-            raise ConfigurationError(f"not a network: {error}") from None
-    return tuple(result)

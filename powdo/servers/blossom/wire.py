@@ -1,14 +1,10 @@
-"""What all answers share: headers, refusals with an ASCII reason, and where a request came from."""
+"""What all answers share: headers, and refusals with an ASCII reason."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 
 from aiohttp import web
-from aiohttp.web_request import BaseRequest
-
-from powdo.servers.blossom.config import Network
 
 #: On every answer; what a page of another origin may read of it.
 COMMON = {
@@ -49,30 +45,3 @@ class Refusal(Exception):  # noqa: N818  # an answer of the protocol, not an err
 def ascii_reason(text: str) -> str:
     """Return *text* as a header can carry it: printable ASCII on one line, at most 200 characters."""
     return "".join(sign if " " <= sign <= "~" else "?" for sign in text[:200])
-
-
-def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
-    """Return the address a request came from, past the *proxies* we trust.
-
-    X-Forwarded-For is read from its end, where our own proxies write, up to the first stranger.
-    """
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    address = str(peer[0]) if peer else ""
-    chain = [part.strip() for part in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
-    while chain and _trusted(address, proxies):
-        claimed = chain.pop()
-        try:
-            address = str(ipaddress.ip_address(claimed))
-        except ValueError:
-            break
-    return address
-
-
-def _trusted(address: str, proxies: tuple[Network, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in proxy for proxy in proxies)

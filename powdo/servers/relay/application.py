@@ -13,6 +13,7 @@ from aiohttp import web
 
 from powdo import __version__
 from powdo.errors import CannotCreateError
+from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.policy import Policy
@@ -27,8 +28,6 @@ _CORS = {
     "Access-Control-Allow-Methods": "GET",
 }
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -39,7 +38,7 @@ class Config:
     data: Path
     policy: Policy
     url: str | None = None
-    trusted_proxies: Sequence[Network] = ()
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 def information(policy: Policy) -> dict[str, object]:
@@ -140,7 +139,7 @@ class Relay:
         return web.Response(status=204, headers=_CORS)
 
     async def _answer_websocket(self, request: web.Request) -> web.StreamResponse:
-        address = self._address(request)
+        address = client_address(request, self._config.trusted_proxies)
         limits = self.policy.limits
         if self._stopping or len(self._connections) >= limits.connections:
             raise web.HTTPServiceUnavailable(text="the relay is full\n")
@@ -163,21 +162,6 @@ class Relay:
             if not self._addresses[address]:
                 del self._addresses[address]
         return socket
-
-    def _address(self, request: web.Request) -> str:
-        """Return the client's address; what a trusted proxy says of it, when one sent the request."""
-        address = request.remote or ""
-        forwarded = request.headers.get("X-Forwarded-For", "").split(",")
-        while forwarded and self._is_trusted(address) and (named := forwarded.pop().strip()):
-            address = named
-        return address
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._config.trusted_proxies)
 
 
 def _is_loopback(address: str) -> bool:

@@ -463,7 +463,7 @@ def test_connections_per_address_are_counted_behind_a_proxy(tmp_path: Path) -> N
                 await socket.close()
 
     limits = Limits(connections_per_address=2)
-    proxies = [ipaddress.ip_network("127.0.0.0/8")]
+    proxies = (ipaddress.ip_network("127.0.0.0/8"),)
     serving(tmp_path, Policy(allowed=(), open=True, limits=limits), scenario, trusted_proxies=proxies)
 
 

@@ -1,0 +1,50 @@
+"""Proxies before a server: which ones are ours, and where a request came from before them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from aiohttp.web_request import BaseRequest
+
+from powdo.errors import ConfigurationError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return the networks of CIDR notation. Raises: ConfigurationError."""
+    result = []
+    for text in texts:
+        try:
+            result.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"not a network: {error}") from None
+    return tuple(result)
+
+
+def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
+    """Return the address a request came from, past the *proxies* we trust.
+
+    X-Forwarded-For is read from its end, where our own proxies write, up to the first stranger.
+    """
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    address = str(peer[0]) if peer else ""
+    chain = [part.strip() for part in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+    while chain and _trusted(address, proxies):
+        claimed = chain.pop()
+        try:
+            address = str(ipaddress.ip_address(claimed))
+        except ValueError:
+            break
+    return address
+
+
+def _trusted(address: str, proxies: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in proxy for proxy in proxies)

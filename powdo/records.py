@@ -98,12 +98,6 @@ def _objects(value: object) -> object:
     return tuple(value)
 
 
-def _object(value: object) -> object:
-    if not isinstance(value, dict):
-        raise BadRecordError("must be an object")
-    return value
-
-
 def _checked(check: _Check, default: Any = MISSING) -> Any:
     if default is MISSING:
         return field(metadata={"check": check})

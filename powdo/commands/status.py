@@ -10,7 +10,7 @@ from powdo.lines import format_time
 from powdo.options import Run, command, report_options
 
 if TYPE_CHECKING:
-    from powdo.adapters.outbox import Queue
+    from powdo.adapters.outbox import Outbox, Queue
     from powdo.worktime.hours import Control
 
 
@@ -27,6 +27,7 @@ def status(run: Run, json: bool, headers: bool) -> None:
     last = outbox.last_capture()
     if last is not None:
         rows.append(_row("last capture", since=last.created, detail=last.capture.id))
+    rows += _held(run, outbox, now // 1_000_000)
     rows += [_queue(queue) for queue in outbox.queues()]
     outbox.close()
     run.table(rows, json=json, headers=headers)
@@ -58,6 +59,16 @@ def _capturing(control: Control, now: int) -> dict[str, Any]:
         then=None if then is None else then / 1_000_000,
         detail=state,
     )
+
+
+def _held(run: Run, outbox: Outbox, now: int) -> list[dict[str, Any]]:
+    """Return a row of what [worker] hold or review keeps from the next stage, where one of them is set."""
+    worker = run.settings.worker
+    if not worker.hold and not worker.review:
+        return []
+    count, oldest = outbox.held(0 if worker.review else now - worker.hold)
+    then = None if worker.review or oldest is None else oldest + worker.hold
+    return [_row("held", count=count, since=oldest, then=then, detail="review" if worker.review else "hold")]
 
 
 def _queue(queue: Queue) -> dict[str, Any]:

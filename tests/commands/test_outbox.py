@@ -172,6 +172,13 @@ def test_what_was_dropped_goes_no_further(environment: dict[str, str], tmp_path:
     assert b"'nonsense' is not in the outbox" in done.stderr
 
 
+def _held(environment: dict[str, str]) -> tuple[int, bool, str]:
+    """Return what status says is held: how many, whether it ends by itself, and why."""
+    rows = [json.loads(line) for line in _powdo(environment, "status", "--json").stdout.splitlines()]
+    (row,) = [row for row in rows if row["what"] == "held"]
+    return row["count"], row["next"] is not None, row["detail"]
+
+
 def test_review_waits_for_a_release(environment: dict[str, str], tmp_path: Path) -> None:
     """Under review only what was released is bundled; --all releases the rest."""
     _setting(environment, "review = true")
@@ -179,6 +186,7 @@ def test_review_waits_for_a_release(environment: dict[str, str], tmp_path: Path)
     second = _capture(environment, tmp_path, 17)
     _capture(environment, tmp_path, 18)
     assert _bundles(environment) == []
+    assert _held(environment) == (3, False, "review")
     assert _powdo(environment, "outbox", "release", str(second["id"])).returncode == 0
     assert [record["id"] for record in _bundles(environment)] == [second["id"]]
     assert _powdo(environment, "outbox", "drop", str(first["id"])).returncode == 0
@@ -197,6 +205,7 @@ def test_a_release_ends_the_hold(environment: dict[str, str], tmp_path: Path) ->
     second = _capture(environment, tmp_path, 17)
     assert _bundles(environment) == []
     _powdo(environment, "outbox", "release", str(second["id"]))
+    assert _held(environment) == (1, True, "hold")
     assert [record["id"] for record in _bundles(environment)] == [second["id"]]
 
 

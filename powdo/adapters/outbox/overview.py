@@ -66,6 +66,15 @@ class Overview(Decisions):
             error=errors[0]["error"] if errors else None,
         )
 
+    def held(self, since: int) -> tuple[int, int | None]:
+        """Return how many captures made after the unix second *since* nobody released, and the oldest's."""
+        rows = self._query(
+            "SELECT count(*) AS count, min(created) AS oldest FROM capture WHERE state = 'captured' "
+            "AND created > ? AND id NOT IN (SELECT capture FROM released)",
+            since,
+        )
+        return rows[0]["count"], rows[0]["oldest"]
+
     def last_capture(self) -> Entry | None:
         """Return the capture that was made last, or None."""
         rows = self._query("SELECT id FROM capture ORDER BY created DESC, rowid DESC LIMIT 1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,13 @@ from powdo.values import dataclass
 
 _STAGES = {"bundle": "captured", "upload": "bundled", "wrap": "uploaded"}
 FIRST_RETRY, LONGEST_RETRY = 60, 3600
+
+
+def remove_folder(path: Path) -> None:
+    """Remove *path* and what is in it, as far as that can be done; what stays is swept later."""
+    import shutil  # with it come the compressors, which few runs need
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ class Captures(Controls):
         for path in self.captures.iterdir():
             rows = self._query("SELECT state FROM capture WHERE id = ?", path.name)
             if not rows or rows[0]["state"] != "captured":
-                shutil.rmtree(path, ignore_errors=True)
+                remove_folder(path)
         for row in self._query("SELECT id FROM capture WHERE state = 'withheld'"):
             self.bundle_path(row["id"]).unlink(missing_ok=True)
 
@@ -218,7 +224,7 @@ class Captures(Controls):
             ).rowcount
             if changed != 1:
                 raise BadRecordError(f"capture '{bundle.id}' is not waiting to be bundled")
-        shutil.rmtree(self.capture_path(bundle.id), ignore_errors=True)
+        remove_folder(self.capture_path(bundle.id))
 
     def add_blobs(self, capture_id: str, blobs: Sequence[Mapping[str, Any]]) -> Bundle:
         """Store the blob descriptors of an upload and return the bundle with them."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
-from powdo.adapters.outbox.captures import Captures, Entry
+from powdo.adapters.outbox.captures import Captures, Entry, remove_folder
 from powdo.errors import BadRecordError, OutputError, RetryLaterError
 from powdo.settings.paths import fsync_path
 
@@ -84,7 +83,7 @@ class Decisions(Captures):
             )
 
     def _destroy(self, capture_id: str) -> None:
-        shutil.rmtree(self.capture_path(capture_id), ignore_errors=True)
+        remove_folder(self.capture_path(capture_id))
         try:
             self.bundle_path(capture_id).unlink(missing_ok=True)
             for folder in (self.captures, self.bundles):

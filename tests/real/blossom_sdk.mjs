@@ -1,5 +1,6 @@
 // The npm client blossom-client-sdk against one server: node blossom_sdk.mjs ACTION SERVER SECRET ARGUMENT
 // Prints one JSON object: what the client gave, or {"error": …}.
+import "./globals.mjs";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as actions from "blossom-client-sdk/actions/index";

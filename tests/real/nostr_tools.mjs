@@ -1,4 +1,5 @@
 // Lets the tests ask nostr-tools: one JSON request a line on stdin, one JSON answer a line on stdout.
+import './globals.mjs'
 import { createInterface } from 'node:readline'
 import { finalizeEvent, getPublicKey, verifyEvent } from 'nostr-tools/pure'
 import * as nip13 from 'nostr-tools/nip13'

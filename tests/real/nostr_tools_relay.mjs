@@ -1,4 +1,5 @@
 // A nostr-tools client for the tests: argv is the relay's address; one JSON request a line, one JSON answer a line.
+import './globals.mjs'
 import { createInterface } from 'node:readline'
 import { finalizeEvent } from 'nostr-tools/pure'
 import { Relay } from 'nostr-tools/relay'

@@ -22,7 +22,7 @@ class Client:
 
     def __init__(self, node: str, url: str) -> None:
         # Node 20 has a websocket client only behind this flag; later ones take it without a word.
-        command = [node, "--experimental-websocket", str(HERE / "nostr_tools_relay.mjs"), url]
+        command = [node, str(HERE / "nostr_tools_relay.mjs"), url]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

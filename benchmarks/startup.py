@@ -50,6 +50,9 @@ def prepare(folder: Path) -> tuple[dict[str, str], Path]:
     empty.touch()
     set_up = ["-c", _ENTRY, "init", "worker", "-q", "--user", "ana", "--dvm", f"{1:064x}"]
     cpu(set_up, environment, empty)
+    servers = "[worker]\nblossom = ['https://blossom.example']\nrelays = ['wss://relay.example']"
+    config = folder / "powdo.toml"
+    config.write_text(config.read_text().replace("[worker]", servers, 1))
     now = datetime.now(UTC)
     record = Bundle(
         id="one", sequence=1, device="d", begin=now, end=now, path="/nowhere", sha256="ab" * 32, ox="cd" * 32,
@@ -71,6 +74,8 @@ def main() -> None:
             "powdo --help": ["-c", _ENTRY, "--help"],
             "powdo wrap --help": ["-c", _ENTRY, "wrap", "--help"],
             "powdo bundle, no record": ["-c", _ENTRY, "bundle", "/dev/null"],
+            "powdo upload, no record": ["-c", _ENTRY, "upload", "/dev/null"],
+            "powdo publish, no record": ["-c", _ENTRY, "publish", "/dev/null"],
             "powdo wrap, one record": ["-c", _ENTRY, "wrap"],
         }
         least = dict.fromkeys(runs, float("inf"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 
@@ -26,7 +26,6 @@ from powdo.lines import (
     format_time,
     parse_time,
 )
-from powdo.values import dataclass
 
 __all__ = [
     "MAX_LINE",

@@ -16,13 +16,13 @@ import stat
 import tempfile
 import zipfile
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import IO
 
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError
 from powdo.settings.paths import fsync_path
-from powdo.values import dataclass
 from powdo.worktime import bundle_format as layout
 from powdo.worktime.manifest import Manifest, parse_manifest
 

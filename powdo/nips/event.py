@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from json import JSONEncoder
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, cast
 
 from powdo.errors import BadRecordError, PeerProtocolError
-from powdo.values import dataclass
 
 if TYPE_CHECKING:
     from powdo.nips.curve import SecretKey

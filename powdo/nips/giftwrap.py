@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from powdo.errors import BadRecordError, PeerProtocolError
@@ -17,7 +18,6 @@ from powdo.nips import nip44
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
 from powdo.records import decode_json
-from powdo.values import dataclass
 
 SEAL = 13
 GIFT_WRAP = 1059

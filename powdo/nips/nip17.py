@@ -10,11 +10,11 @@ Rules:
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from powdo.errors import BadRecordError
 from powdo.nips.event import Tags, Unsigned
-from powdo.values import dataclass
 
 KIND = 15
 ZIP_AES256 = "zip-aes256"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,6 @@ from powdo.errors import ConfigurationError, KeyRejectedError, PowdoError
 from powdo.settings import environment, schema
 from powdo.settings.paths import check_profile, config_path, data_dir, state_dir
 from powdo.settings.secrets import SecretSource
-from powdo.values import dataclass
 
 if TYPE_CHECKING:
     from powdo.worktime.book import Book

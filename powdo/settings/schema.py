@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powdo.errors import ConfigurationError, PowdoError
 from powdo.settings.units import check_url, parse_duration, parse_listen, parse_size
-from powdo.values import dataclass
 
 if TYPE_CHECKING:
     from powdo.worktime.hours import Range

@@ -7,12 +7,12 @@ never a reason to try the next.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from powdo.errors import KeyRejectedError
 from powdo.settings import environment
 from powdo.settings.paths import read_secret_file
-from powdo.values import dataclass
 
 _COMMAND_TIMEOUT = 60
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from powdo.errors import BadRecordError
-from powdo.values import dataclass
 from powdo.worktime.manifest import MAX_FILES
 
 FLOOR = 64 << 10

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from powdo.errors import ConfigurationError
-from powdo.values import dataclass
 from powdo.worktime.intervals import SECOND, Interval, intersect, subtract, union
 
 Offset = Callable[[int], int]

@@ -13,11 +13,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from powdo.errors import BadRecordError
 from powdo.records import JsonObject, decode_json, format_time, parse_time
-from powdo.values import dataclass
 from powdo.worktime.manifest import Manifest, from_micros, manifest_root, micros
 
 LINK_VERSION = 1

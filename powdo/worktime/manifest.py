@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, cast
 
 from powdo import __version__
 from powdo.errors import BadRecordError
 from powdo.records import JsonObject, decode_json, encode_line, format_time, parse_time
-from powdo.values import dataclass
 
 MANIFEST_VERSION = 1
 MAX_MANIFEST = 1 << 20

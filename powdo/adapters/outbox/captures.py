@@ -6,7 +6,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from powdo.adapters.outbox.control import Controls
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import Bundle, Capture
 from powdo.settings.paths import fsync_path
-from powdo.values import dataclass
 
 _STAGES = {"bundle": "captured", "upload": "bundled", "wrap": "uploaded"}
 FIRST_RETRY, LONGEST_RETRY = 60, 3600

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from powdo.adapters.outbox.captures import Entry
 from powdo.adapters.outbox.decisions import Decisions
-from powdo.values import dataclass
 
 if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval

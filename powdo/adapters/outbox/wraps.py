@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
 from powdo.adapters.outbox.overview import Overview
-from powdo.values import dataclass
 
 #: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
 STALE_WRAP_SECONDS = 24 * 3600

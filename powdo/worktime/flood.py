@@ -3,7 +3,8 @@
 Rules:
 - a gap up to the pulse time is closed: events of equal data join, others meet in the middle;
 - where events overlap, the later one wins; nothing is counted twice;
-- one event cut into fragments at the borders of captures gives the same result as the whole event.
+- one event cut into fragments at the borders of captures gives the same result as the whole event;
+- redacted events are alike only on paper: they are held for different ones, except at such a border.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from powdo.lines import parse_time
 from powdo.worktime.intervals import SECOND
 
 PULSETIME = 5 * SECOND
+#: What stands in the place of a text that the worker wants left out.
+REDACTED = "[redacted]"
 #: Overlaps of differing events up to this long are split in the middle, like gaps.
 _TRIM = SECOND // 10
 _LONGEST = 366 * 86_400
@@ -103,7 +106,7 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
             latest.update((_identity(span.data), span) for span in alone)
             alone.clear()
             before = latest.get(_identity(data))
-            if before and (begin < before.end or (begin == before.end and not begin % SECOND)):
+            if before and _goes_on(before, begin):
                 before.end = max(before.end, end)
                 reach = max(reach, end)
                 continue
@@ -115,13 +118,28 @@ def _whole(events: Iterable[BucketEvent]) -> list[Span]:
     return spans
 
 
+def _is_redacted(data: Mapping[str, object]) -> bool:
+    return any(isinstance(value, str) and REDACTED in value for value in data.values())
+
+
+def _goes_on(before: Span, begin: int) -> bool:
+    """Return whether an event of equal data from *begin* on is the same one as *before*."""
+    if begin == before.end:
+        return not begin % SECOND
+    return begin < before.end and not _is_redacted(before.data)
+
+
+def _same(one: Span, other: Span) -> bool:
+    return one.data == other.data and not _is_redacted(one.data)
+
+
 def _fill(spans: list[Span], pulsetime: int) -> list[Span]:
     """Return *spans* with gaps up to *pulsetime* closed: joined if equal, else split in the middle."""
     result = spans[:1]
     for span in spans[1:]:
         before = result[-1]
         gap = span.begin - before.end
-        if gap <= pulsetime and span.data == before.data:
+        if gap <= pulsetime and _same(before, span):
             before.end = max(before.end, span.end)
             continue
         if gap and -_TRIM < gap <= pulsetime:
@@ -138,7 +156,7 @@ def _settle(spans: Iterable[Span]) -> list[Span]:
             continue
         while result and result[-1].end > span.begin:
             before = result[-1]
-            if before.data == span.data:
+            if _same(before, span):
                 before.end = max(before.end, span.end)
                 break
             before.end = span.begin

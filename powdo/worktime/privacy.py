@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from powdo.errors import BadRecordError
-from powdo.worktime.flood import Bucket, BucketEvent
+from powdo.worktime.flood import REDACTED, Bucket, BucketEvent
 from powdo.worktime.intervals import Interval, union
 from powdo.worktime.watchers import browser_has_focus, editor_has_focus
 
-REDACTED = "[redacted]"
 _WINDOW, _WEB, _EDITOR = "currentwindow", "web.tab.current", "app.editor.activity"
 _DEEPEST = 32
 

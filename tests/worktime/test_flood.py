@@ -127,3 +127,30 @@ def test_parses_activitywatch_json() -> None:
     ):
         with pytest.raises(BadRecordError):
             parse_bucket_event({**good, **bad})
+
+
+def test_redacted_events_are_not_taken_for_one() -> None:
+    """Overlapping events whose titles were redacted count as they did before redaction."""
+    told = [
+        (0, 22, "firefox", "one"),
+        (5, 13, "firefox", "two"),
+        (17, 19, "Code", "cart.py"),
+        (20, 25, "firefox", "three"),
+    ]
+
+    def seconds(redacted: bool) -> dict[str, int]:
+        events = [
+            BucketEvent(
+                begin * SECOND + 1,
+                end * SECOND + 1,
+                {"app": app, "title": "[redacted]" if redacted and app == "firefox" else title},
+            )
+            for begin, end, app, title in told
+        ]
+        result: dict[str, int] = {}
+        for event in flood(events):
+            app = str(event.data["app"])
+            result[app] = result.get(app, 0) + event.end - event.begin
+        return result
+
+    assert seconds(redacted=True) == seconds(redacted=False)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ def _process(data: Path, *prefix: str) -> Iterator[tuple[Blossom, subprocess.Pop
         stdout=subprocess.PIPE,
         env=os.environ
         | {"POWDO_CONFIG": os.devnull, "POWDO_STATE_DIR": str(data), "POWDO_DATA_DIR": str(data)},
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         try:
@@ -37,7 +38,8 @@ def _process(data: Path, *prefix: str) -> Iterator[tuple[Blossom, subprocess.Pop
             assert (record["type"], record["v"]) == ("listening", 1)
             yield Blossom(record["url"], data), process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a killed strace leaves its program running
 
 
 def test_what_was_answered_with_201_survives_a_kill(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,19 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from powdo.worktime.manifest import Manifest, parse_manifest
 
 ROOT = Path(__file__).parents[1]
-
-
-def needed(program: str) -> str:
-    """Return the path of *program*; skip where it is not installed."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

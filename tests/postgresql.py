@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -9,10 +10,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 from uuid import uuid4
 
 import pytest
+
+from tests.parts import need
 
 
 def _binaries() -> Path | None:
@@ -21,12 +23,6 @@ def _binaries() -> Path | None:
         [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     )
     return next((place for place in places if (place / "initdb").exists()), None)
-
-
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 def _as_nobody() -> list[str]:
@@ -38,12 +34,8 @@ def _as_nobody() -> list[str]:
 def postgresql() -> Iterator[str]:
     """Return the URL, without its database, of a PostgreSQL server of our own."""
     binaries = _binaries()
-    if binaries is None:
-        _missing("PostgreSQL")
-    try:
-        import psycopg  # noqa: F401  # only to see whether it is there
-    except ImportError:
-        _missing("psycopg")
+    need(binaries, "PostgreSQL")
+    need(importlib.util.find_spec("psycopg"), "psycopg")
     folder = Path(tempfile.mkdtemp(prefix="powdo-pg-", dir="/tmp"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from powdo import cli, records, settings
 from powdo.errors import SEVERITY
 from powdo.settings import schema
 from powdo.worktime.rules import Rule, parse_rules
+from tests.parts import needed
 
 PAGES = {page.path.name: page for page in pages()}
 COMMANDS = dict(commands(cli.group))
@@ -42,14 +41,6 @@ every_page = pytest.mark.parametrize("name", PAGES)
 every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
-def _program(name: str) -> str:
-    """Return where *name* is; without it skip, but for CI, where nothing may be skipped."""
-    found = shutil.which(name)
-    if found is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
-    return found
-
-
 def _own(words: tuple[str, ...]) -> set[str]:
     return flags_of(COMMANDS[words]) - SHARED
 
@@ -61,7 +52,7 @@ def _own(words: tuple[str, ...]) -> set[str]:
 def test_page_passes_mandoc(name: str) -> None:
     """Each page is mdoc without a warning."""
     done = subprocess.run(
-        [_program("mandoc"), "-T", "lint", "-W", "warning", str(MAN / name)], capture_output=True, check=False
+        [needed("mandoc"), "-T", "lint", "-W", "warning", str(MAN / name)], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"")
 
@@ -70,14 +61,14 @@ def test_page_passes_mandoc(name: str) -> None:
 def test_page_passes_man(name: str) -> None:
     """Each page is formatted by man without a warning."""
     arguments = ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(MAN / name)]
-    done = subprocess.run([_program("man"), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([needed("man"), *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @every_page
 def test_page_is_found_by_apropos(name: str) -> None:
     """Name and summary of each page are read by lexgrog, so that apropos finds it."""
-    done = subprocess.run([_program("lexgrog"), str(MAN / name)], capture_output=True, text=True, check=False)
+    done = subprocess.run([needed("lexgrog"), str(MAN / name)], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert f'"{PAGES[name].name} - ' in done.stdout
 

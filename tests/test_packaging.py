@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from powdo import __version__
 from tests.conftest import ROOT
+from tests.parts import need
 
 
 def _recent_setuptools() -> bool:
@@ -26,10 +26,7 @@ def _recent_setuptools() -> bool:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Return the wheel that this checkout makes."""
-    if not _recent_setuptools():
-        if os.environ.get("CI") == "true":
-            pytest.fail("setuptools 77 or later is needed to build a wheel")
-        pytest.skip("setuptools 77 or later is needed to build a wheel")
+    need(_recent_setuptools(), "setuptools 77 or later")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "powdo"
     source.mkdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.parts import needed
 
 UNITS = sorted((ROOT / "contrib/systemd").iterdir())
 SYSTEM = [unit for unit in UNITS if unit.suffix == ".service" and "DynamicUser" in unit.read_text()]
 USER = [unit for unit in UNITS if unit not in SYSTEM and unit.suffix == ".service"]
-
-
-def _systemd_analyze() -> str:
-    path = shutil.which("systemd-analyze")
-    if path is None:
-        pytest.skip("systemd-analyze is not installed")
-    return path
 
 
 def _command_lines() -> list[str]:
@@ -58,7 +51,9 @@ def test_units_are_valid(tmp_path: Path) -> None:
         (tmp_path / unit.name).write_text(re.sub(r"(?m)^Documentation=.*\n", "", text))
     for units, flags in ((SYSTEM, []), (USER, ["--user"])):
         names = [str(tmp_path / unit.name) for unit in units]
-        done = subprocess.run([_systemd_analyze(), *flags, "verify", *names], capture_output=True, text=True)
+        done = subprocess.run(
+            [needed("systemd-analyze"), *flags, "verify", *names], capture_output=True, text=True
+        )
         complaints = [line for line in done.stderr.splitlines() if "powdo-" in line]
         assert complaints == []
 
@@ -67,7 +62,7 @@ def test_units_are_valid(tmp_path: Path) -> None:
 def test_system_units_are_shut_in(unit: Path) -> None:
     """Systemd's own measure of exposure is at most 1.5."""
     done = subprocess.run(
-        [_systemd_analyze(), "security", "--offline=true", "--threshold=15", str(unit)],
+        [needed("systemd-analyze"), "security", "--offline=true", "--threshold=15", str(unit)],
         capture_output=True,
         text=True,
     )

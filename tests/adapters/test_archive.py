@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from powdo.errors import BadRecordError, CannotCreateError, InputMissingError
 from powdo.worktime.bundle_format import FLOOR, MAX_RATIO, OUTER_OVERHEAD, padme
 from powdo.worktime.manifest import MAX_FILES
 from tests.bundles import EVENT, KEY, Sample, listing, sample
+from tests.parts import needed
 
 
 def written(of: Sample, tmp_path: Path, key: bytes = KEY) -> tuple[Path, Built]:
@@ -144,11 +144,7 @@ def test_what_deflates_like_a_bomb_goes_in_stored(tmp_path: Path) -> None:
 
 def test_7z_opens_a_bundle_with_its_key(tmp_path: Path) -> None:
     """A person with 7-Zip and the key gets every file out without powdo."""
-    program = shutil.which("7z") or shutil.which("7zz")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("7z is missing")
-        pytest.skip("7z is missing")
+    program = shutil.which("7zz") or needed("7z")
     of = sample()
     path, _built = written(of, tmp_path)
     for archive, password in ((path, KEY.hex()), (tmp_path / "a" / "bundle.zip", None)):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.harness import RECEIVE, SEND, Story, run_line
 from tests.faults.world import World, world
-from tests.real.conftest import need
+from tests.parts import need
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.harness import RECEIVE, SEND, Story, Usual, disturbed_line, measure, run_line
 from tests.faults.world import World, world
-from tests.real.conftest import need
+from tests.parts import need
 
 FIRST = int(os.environ.get("POWDO_FAULT_FIRST", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("POWDO_FAULT_SEEDS", "20")))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.harness import RECEIVE, SEND, Story, run_line
 from tests.faults.world import Side, World, query, world
-from tests.real.conftest import need
+from tests.parts import need
 
 _FULL = 74
 

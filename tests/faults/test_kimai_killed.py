@@ -17,7 +17,7 @@ from powdo.adapters.database import Store
 from tests.faults.harness import Kill, measure
 from tests.faults.world import Side
 from tests.kimai_double import Double
-from tests.real.conftest import need
+from tests.parts import need
 from tests.worked import add
 
 SEEDS = max(1, int(os.environ.get("POWDO_FAULT_SEEDS", "20")) // 4)

@@ -17,7 +17,7 @@ import pytest
 from tests.faults.harness import RECEIVE, SEND, Kill, Story, run_line
 from tests.faults.proxy import Proxy
 from tests.faults.world import Server, World, query, world
-from tests.real.conftest import need
+from tests.parts import need
 
 SEEDS = max(2, int(os.environ.get("POWDO_FAULT_SEEDS", "20")) // 10)
 #: Calls of a server between the first byte of a blob or event and the answer, as (name, number in a thread).

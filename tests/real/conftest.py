@@ -1,9 +1,8 @@
-"""Foreign programs for the tests in this folder; without one its tests are skipped, but not under CI."""
+"""Foreign programs for the tests in this folder; without one its tests are skipped."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.parts import need
 
 HERE = Path(__file__).parent
 
@@ -46,14 +47,6 @@ class NostrTools:
     def close(self) -> None:
         """End the process."""
         self.process.communicate(timeout=20)
-
-
-def need(present: object, what: str) -> None:
-    """Skip the test when *what* is not there; fail under CI, where everything must be."""
-    if not present:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{what} is missing")
-        pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ import pytest
 
 from powdo.worktime.activity import flood, parse_bucket_event
 from powdo.worktime.intervals import SECOND
-from tests.capture_helpers import ROOT, Worker, needed, opened, stop
+from tests.capture_helpers import ROOT, Worker, opened, stop
+from tests.parts import needed
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from powdo.adapters.blossom import BlossomClient
 from tests.blossom_server import ANA, BEN, running, sha
+from tests.parts import need, needed
 
 pytestmark = pytest.mark.real
 
@@ -21,12 +21,9 @@ _HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def _node() -> None:
-    """Skip where node or the packages are missing; in CI that is a failure."""
-    if shutil.which("node") is None or not (_HERE / "node_modules" / "blossom-client-sdk").is_dir():
-        message = "node, or `npm install` in tests/real, is missing"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    """Skip where node or the packages are missing."""
+    needed("node")
+    need((_HERE / "node_modules" / "blossom-client-sdk").is_dir(), "'npm install' in tests/real")
 
 
 def _sdk(action: str, server: str, argument: str, *, secret: bytes = ANA.secret_bytes()) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from powdo.adapters.screen import x11
 from powdo.errors import RetryLaterError
 from powdo.worktime.intervals import SECOND
 from tests.activitywatch_double import Double
-from tests.capture_helpers import Worker, needed, opened, reasons, stop, unused_url
+from tests.capture_helpers import Worker, opened, reasons, stop, unused_url
+from tests.parts import needed
 
 
 @pytest.fixture(scope="module")

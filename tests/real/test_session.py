@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from powdo.adapters.screen.session import is_locked
-from tests.capture_helpers import needed, stop
+from tests.capture_helpers import stop
+from tests.parts import needed
 from tests.screensaver_double import ScreenSaver
 
 pytestmark = pytest.mark.real

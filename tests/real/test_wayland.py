@@ -19,7 +19,8 @@ from PIL import Image
 from powdo.adapters.screen import wayland
 from powdo.errors import RetryLaterError
 from powdo.settings.desktop import find_desktop
-from tests.capture_helpers import Worker, needed, opened, reasons, stop, unused_url
+from tests.capture_helpers import Worker, opened, reasons, stop, unused_url
+from tests.parts import needed
 
 pytestmark = pytest.mark.real
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.capture_helpers import ROOT, stop
 from tests.kimai_double import Double
-from tests.real.conftest import need
+from tests.parts import need
 from tests.real.test_activitywatch import aw_program, aw_server, post
 from tests.real.test_screen import display
 

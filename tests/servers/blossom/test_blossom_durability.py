@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from powdo.errors import BusyError, CannotCreateError
 from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
 from powdo.servers.blossom.storage import Folder
 from tests.blossom_server import Blossom, running, sha, token
+from tests.parts import needed
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def test_what_was_answered_with_201_survives_a_kill(tmp_path: Path) -> None:
         assert process.wait(20) == -signal.SIGTERM
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_201_is_said_after_all_is_on_disk(tmp_path: Path) -> None:
     """Sync the file, rename, sync its directory, commit the row, then answer: in this order."""
+    needed("strace")
     trace = tmp_path / "trace"
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,sendto,sendmsg,write,writev"
     with _process(tmp_path / "data", "strace", "-f", "-y", "-s", "40", "-e", calls, "-o", str(trace)) as (
@@ -210,8 +210,7 @@ def test_a_change_cut_off_leaves_no_file_without_a_row(tmp_path: Path) -> None:
 
 def test_a_server_killed_between_file_and_row_tidies_up(tmp_path: Path) -> None:
     """Killed after the file got its name, before the row is written: the next start deletes the file."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+    needed("strace")
     data = os.urandom(1000)
     with running(tmp_path, open=True):
         pass

@@ -1,0 +1,20 @@
+"""Foreign parts that some tests need. Without one a test is skipped; tests/conftest.py forbids that under CI."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+
+def need(present: object, what: str) -> None:
+    """Skip the test when *what* is not there."""
+    if not present:
+        pytest.skip(f"{what} is missing")
+
+
+def needed(program: str) -> str:
+    """Return the path of *program*; skip where it is not installed."""
+    path = shutil.which(program)
+    need(path, program)
+    return str(path)

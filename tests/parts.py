@@ -1,4 +1,4 @@
-"""Foreign parts that some tests need. Without one a test is skipped; tests/conftest.py forbids that under CI."""
+"""Foreign parts that some tests need. A test without its part is skipped, which CI forbids (conftest.py)."""
 
 from __future__ import annotations
 

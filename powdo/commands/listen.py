@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from powdo.adapters.database.inbox import Inbox
     from powdo.nips.event import Event
 
-_WRAPS = (1059, 21059)
 #: How far apart clocks may be, in seconds.
 _SKEW = 900
 
@@ -38,12 +37,13 @@ def listen(run: Run, timeout: float, until_eose: bool, user: str | None, relays:
     from powdo.adapters.database.inbox import Inbox
     from powdo.adapters.relay import listener
     from powdo.nips.filters import Filter
+    from powdo.nips.kinds import WRAP_KINDS
 
     name = user or run.settings.listener()
     recipient = run.key(name).pubkey
     plan = listener.Plan(
         relays=tuple(dict.fromkeys(relay_urls(relays) or run.settings.relays())),
-        filter=Filter(kinds=_WRAPS, tags={"p": (recipient,)}),
+        filter=Filter(kinds=WRAP_KINDS, tags={"p": (recipient,)}),
         sign_auth=lambda challenge, url: _sign_auth(run, name, challenge, url),
         timeout=timeout,
         until_eose=until_eose,

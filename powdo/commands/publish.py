@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from powdo.adapters.relay.publisher import RelayClient
     from powdo.nips.event import Event
 
-#: Gift wraps say who gets mail and when: they go to the recipient's own relays and nowhere else.
-_PRIVATE_KINDS = frozenset({1059, 21059})
 #: For so long a relay that was away is not asked again in the same run.
 _REST = 60.0
 _SOON = 5.0
@@ -175,6 +173,7 @@ class _Publisher:
     def _deliver(self, event: Event) -> tuple[list[Delivery], PowdoError | None]:
         """Return what the relays said, and why the primary relay has not taken the event."""
         from powdo.adapters.outbox import Delivery
+        from powdo.nips.kinds import WRAP_KINDS
 
         primary, *others = self._relays
         try:
@@ -183,7 +182,8 @@ class _Publisher:
             return [], error
         except PowdoError as error:
             return [Delivery(primary, False, error.message)], error
-        if event.kind not in _PRIVATE_KINDS:
+        # gift wraps say who gets mail and when: they go to the recipient's own relays and nowhere else
+        if event.kind not in WRAP_KINDS:
             others += [url for url in self._fan_out if url not in others]
         for url in others:
             try:

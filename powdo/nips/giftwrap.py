@@ -17,12 +17,10 @@ from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips import nip44
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
+from powdo.nips.kinds import GIFT_WRAP, WRAP_KINDS
 from powdo.records import decode_json
 
 SEAL = 13
-GIFT_WRAP = 1059
-EPHEMERAL_GIFT_WRAP = 21059
-WRAP_KINDS = (GIFT_WRAP, EPHEMERAL_GIFT_WRAP)
 
 
 @dataclass(frozen=True, slots=True)

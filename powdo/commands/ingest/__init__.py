@@ -160,7 +160,7 @@ def _check(event: Event) -> None:
 
     Its id may be that of a genuine one.
     """
-    from powdo.nips.giftwrap import WRAP_KINDS
+    from powdo.nips.kinds import WRAP_KINDS
 
     if event.kind not in WRAP_KINDS:
         raise PeerProtocolError(f"kind {event.kind} is no gift wrap")

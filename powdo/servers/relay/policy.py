@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from powdo.nips import pow as proof_of_work
 from powdo.nips.event import Event, is_expired
+from powdo.nips.kinds import WRAP_KINDS
 from powdo.servers.relay.limits import Limits
 
 #: Gift wraps of NIP-59, stored and ephemeral.
-WRAPS = frozenset({1059, 21059})
+WRAPS = frozenset(WRAP_KINDS)
 _AUTH = 22242
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

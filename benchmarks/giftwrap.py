@@ -41,13 +41,13 @@ def rumor() -> Unsigned:
     ).to_rumor(AUTHOR.pubkey, 1_795_000_000)
 
 
-def make(message: Unsigned, author: SecretKey) -> str:
-    """Return *message* wrapped, as the text that goes to a relay."""
+def make(message: Unsigned, author: SecretKey) -> bytes:
+    """Return *message* wrapped, as the bytes that go to a relay."""
     aux = os.urandom(160)
     sealed = seal(message, author, RECIPIENT.pubkey, created_at=1_794_900_000, nonce=aux[:32], aux=aux[32:64])
     once = SecretKey(aux[64:96])
     wrapped = wrap(sealed, once, RECIPIENT.pubkey, created_at=1_794_950_000, nonce=aux[96:128], aux=aux[128:])
-    return wrapped.to_text()
+    return wrapped.to_bytes()
 
 
 def open_wrap(text: str, recipient: SecretKey) -> None:

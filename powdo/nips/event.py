@@ -2,6 +2,8 @@
 
 Rules:
 - reading is strict: lower-case hex, plain integers, tags of strings, no lone surrogates;
+- JSON is read and written by orjson, whose escapes are those of NIP-01; what is longer than 64 bits it reads
+  as a float, which no field of an event may be;
 - an id is recomputed and compared before the signature is looked at; an id alone proves nothing;
 - the curve is loaded when something is signed or verified, so that reading events stays light.
 """
@@ -12,9 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from json import JSONEncoder
-from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, cast
+
+import orjson
 
 from powdo.errors import BadRecordError, PeerProtocolError
 
@@ -26,16 +28,13 @@ Tags = tuple[tuple[str, ...], ...]
 MAX_KIND = 65535
 MAX_TIME = 2**53
 
-#: What stands in a JSON string as it is, among ASCII.
-_PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
-_encode = JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 _is_hex128 = re.compile("[0-9a-f]{128}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A signed event; `from_json` checks its form, `verify` its id and signature."""
+    """A signed event; `parse` and `from_json` check its form, `verify` its id and signature."""
 
     id: str
     pubkey: str
@@ -44,6 +43,15 @@ class Event:
     tags: Tags
     content: str
     sig: str
+
+    @classmethod
+    def parse(cls, data: bytes | str) -> Event:
+        """Return the event in the JSON text *data*, its form checked but not its id and signature.
+
+        Raises:
+            BadRecordError: it is no strict JSON in UTF-8 (RFC 8259), or no event.
+        """
+        return cls.from_json(_loads(data))
 
     @classmethod
     def from_json(cls, obj: object) -> Event:
@@ -68,12 +76,9 @@ class Event:
             "sig": self.sig,
         }
 
-    def to_text(self) -> str:
-        """Return the event as minified JSON; the payloads of NIP-44 are not searched for escapes twice."""
-        return (
-            f'{{"id":"{self.id}","pubkey":"{self.pubkey}","created_at":{self.created_at},"kind":{self.kind},'
-            f'"tags":{_encode(self.tags)},"content":{_quote(self.content)},"sig":"{self.sig}"}}'
-        )
+    def to_bytes(self) -> bytes:
+        """Return the event as minified JSON in UTF-8. Raises: BadRecordError, as `serialize` does."""
+        return _dumps(self.to_json())
 
     def verify(self) -> None:
         """Return when id and signature are right.
@@ -114,6 +119,15 @@ class Unsigned:
         return event_id(self.pubkey, self.created_at, self.kind, self.tags, self.content)
 
     @classmethod
+    def parse(cls, data: bytes | str) -> Unsigned:
+        """Return the rumor in the JSON text *data*, its form and its id checked.
+
+        Raises:
+            BadRecordError: it is no strict JSON in UTF-8 (RFC 8259), or no rumor, as `from_json` says.
+        """
+        return cls.from_json(_loads(data))
+
+    @classmethod
     def from_json(cls, obj: object) -> Unsigned:
         """Return the rumor in *obj*, its form and its id checked.
 
@@ -139,18 +153,9 @@ class Unsigned:
             "content": self.content,
         }
 
-    def to_text(self) -> str:
-        """Return the rumor as minified JSON, tags and content written once for both the id and the text.
-
-        Raises:
-            BadRecordError: a string holds a lone surrogate.
-        """
-        tags, content = _encode(self.tags), _quote(self.content)
-        digest = sha256(_serialize(self.pubkey, self.created_at, self.kind, tags, content))
-        return (
-            f'{{"id":"{digest.hexdigest()}","pubkey":"{self.pubkey}","created_at":{self.created_at},'
-            f'"kind":{self.kind},"tags":{tags},"content":{content}}}'
-        )
+    def to_bytes(self) -> bytes:
+        """Return the rumor as minified JSON in UTF-8. Raises: BadRecordError, as `serialize` does."""
+        return _dumps(self.to_json())
 
     def tag(self, name: str) -> str | None:
         """Return the value of the first tag *name*, None when there is none."""
@@ -162,12 +167,12 @@ class Unsigned:
 
 
 def serialize(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> bytes:
-    """Return the bytes whose hash is the event's id.
+    """Return the bytes whose SHA-256 is the event's id (NIP-01).
 
     Raises:
-        BadRecordError: a string holds a lone surrogate, which UTF-8 cannot carry.
+        BadRecordError: a string holds a lone surrogate, or a number has more than 64 bits.
     """
-    return _serialize(pubkey, created_at, kind, _encode(tags), _quote(content))
+    return _dumps((0, pubkey, created_at, kind, tags, content))
 
 
 def event_id(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> str:
@@ -192,19 +197,18 @@ def is_expired(event: Event | Unsigned, now: int) -> bool:
     return int(value) <= now
 
 
-def _serialize(pubkey: str, created_at: int, kind: int, tags: str, content: str) -> bytes:
-    """Return the bytes under the id, of *tags* and *content* that are JSON already."""
+def _loads(data: bytes | str) -> object:
     try:
-        return f'[0,"{pubkey}",{created_at},{kind},{tags},{content}]'.encode()
-    except UnicodeEncodeError:
-        raise BadRecordError("the event holds a lone surrogate") from None
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRecordError(f"not JSON: {error}") from None
 
 
-def _quote(text: str) -> str:
-    """Return *text* as a JSON string; where nothing needs an escape, as in base64, it is only copied."""
-    if len(text) > 256 and text.isascii() and not text.encode().translate(None, _PLAIN):
-        return f'"{text}"'
-    return encode_basestring(text)
+def _dumps(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise BadRecordError(f"the event cannot be written as JSON: {error}") from None
 
 
 def _values(tags: Tags, name: str) -> Iterator[str]:

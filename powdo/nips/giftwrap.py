@@ -41,7 +41,7 @@ def seal(
     """
     if rumor.pubkey != author.pubkey:
         raise ValueError("the rumor's author is not the owner of the key")
-    content = nip44.encrypt(rumor.to_text(), nip44.known_key(author, recipient), nonce)
+    content = nip44.encrypt(rumor.to_bytes().decode(), nip44.known_key(author, recipient), nonce)
     return sign(Unsigned(author.pubkey, created_at, SEAL, (), content), author, aux)
 
 
@@ -88,7 +88,7 @@ def wrap_unsigned(
     """Return the gift wrap still to be signed by *one_time*, so that proof of work can be added first."""
     if kind not in WRAP_KINDS:
         raise ValueError(f"kind {kind} is no gift wrap")
-    content = nip44.encrypt(sealed.to_text(), nip44.conversation_key(one_time, recipient), nonce)
+    content = nip44.encrypt(sealed.to_bytes().decode(), nip44.conversation_key(one_time, recipient), nonce)
     expires: Tags = () if expiration is None else (("expiration", str(expiration)),)
     return Unsigned(one_time.pubkey, created_at, kind, (("p", recipient), *expires, *extra_tags), content)
 

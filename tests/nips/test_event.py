@@ -209,28 +209,3 @@ def test_reading_events_does_not_load_the_curve() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
-
-
-@given(
-    content=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    repeat=st.integers(1, 30),
-    tags=TAGS,
-)
-def test_text_is_the_json_object(content: str, repeat: int, tags: Any) -> None:
-    """The text of an event and of a rumor is its object, minified; long plain contents are no exception."""
-    event = make(content=content * repeat, tags=tags)
-    rumor = Unsigned(event.pubkey, event.created_at, event.kind, event.tags, event.content)
-    for item in (event, rumor):
-        expected = json.dumps(item.to_json(), ensure_ascii=False, separators=(",", ":"))
-        assert item.to_text() == expected
-    body = [0, event.pubkey, event.created_at, event.kind, [list(tag) for tag in tags], event.content]
-    expected = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    assert event.id == hashlib.sha256(expected.encode()).hexdigest()
-
-
-@pytest.mark.parametrize("character", [*map(chr, range(128)), "é", "🙂"])
-def test_each_character_in_a_long_content(character: str) -> None:
-    """One character that needs an escape is escaped, however long and plain the rest is."""
-    content = "A" * 300 + character + "b" * 300
-    expected = json.dumps([0, "a", 1, 1, [], content], ensure_ascii=False, separators=(",", ":"))
-    assert serialize("a", 1, 1, (), content) == expected.encode()

@@ -1,0 +1,8 @@
+"""`powdo allow`: who the relay lets in.
+
+Each module makes its commands members of the group when it is imported.
+"""
+
+from powdo.commands.allow.group import allow
+
+__all__ = ["allow"]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from powdo.errors import ConfigurationError, KeyRejectedError, PowdoError
 from powdo.settings import environment, schema
@@ -41,22 +40,21 @@ _VARIABLES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings of one run. *sections* names those that the file has."""
 
     config_path: Path
     state_dir: Path
     data_dir: Path
     sections: frozenset[str] = frozenset()
-    identity: schema.Identity = field(default_factory=schema.Identity)
-    worker: schema.Worker = field(default_factory=schema.Worker)
-    capture: schema.Capture = field(default_factory=schema.Capture)
-    dvm: schema.Dvm = field(default_factory=schema.Dvm)
-    kimai: schema.Kimai = field(default_factory=schema.Kimai)
-    timesheets: schema.Timesheets = field(default_factory=schema.Timesheets)
-    relay: schema.Relay = field(default_factory=schema.Relay)
-    blossom: schema.Blossom = field(default_factory=schema.Blossom)
+    identity: schema.Identity = schema.Identity()
+    worker: schema.Worker = schema.Worker()
+    capture: schema.Capture = schema.Capture()
+    dvm: schema.Dvm = schema.Dvm()
+    kimai: schema.Kimai = schema.Kimai()
+    timesheets: schema.Timesheets = schema.Timesheets()
+    relay: schema.Relay = schema.Relay()
+    blossom: schema.Blossom = schema.Blossom()
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -238,7 +236,7 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 def _section(name: str, kind: type, content: Mapping[str, Any], problems: list[str]) -> Any:
     """Return the section object in *content*; what is wrong goes to *problems*."""
-    readers = {item.name: item.metadata["parse"] for item in fields(kind)}
+    readers = schema.readers(kind)
     values = {}
     for option, value in content.items():
         if option not in readers:
@@ -274,4 +272,4 @@ def _apply_environment(values: dict[str, Any], variables: Mapping[str, str], pro
             problems.append(f"{variable}: {error.message}")
             continue
         for name, option in places:
-            values[name] = replace(values.get(name, _SECTIONS[name]()), **{option: relays})
+            values[name] = values.get(name, _SECTIONS[name]())._replace(**{option: relays})

@@ -7,8 +7,8 @@ never a reason to try the next.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from powdo.errors import KeyRejectedError
 from powdo.settings import environment
@@ -17,8 +17,7 @@ from powdo.settings.paths import read_secret_file
 _COMMAND_TIMEOUT = 60
 
 
-@dataclass(frozen=True, slots=True)
-class SecretSource:
+class SecretSource(NamedTuple):
     """Where one secret may come from: *variable*, *variable*_FILE, a credential, *file*, *command*."""
 
     label: str

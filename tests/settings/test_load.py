@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
@@ -97,7 +96,7 @@ def test_every_value_is_read_in_its_own_form(config: Path, own_world: Path):
     assert [rule.name for rule in found.rules] == ["powdo"]
     assert found.is_operator
     assert found.access_user() == "ana-access"
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         found.worker = schema.Worker()
 
 
@@ -190,11 +189,11 @@ def test_what_a_command_needs_and_lacks_is_told_with_its_section(config: Path):
 def test_every_key_of_every_section_refuses_what_it_is_not(config: Path):
     """No key takes a value of a wrong type, or fails in another way than by a told problem."""
     for name, kind in settings._SECTIONS.items():
-        for item in fields(kind):
-            config.write_text(f"[{name}]\n{item.name} = {{ a = 1 }}\n")
+        for option in schema.readers(kind):
+            config.write_text(f"[{name}]\n{option} = {{ a = 1 }}\n")
             with pytest.raises(ConfigurationError) as caught:
                 load()
-            assert f"[{name}] {item.name}: " in caught.value.problems[0]
+            assert f"[{name}] {option}: " in caught.value.problems[0]
 
 
 def test_secrets_leave_the_environment(monkeypatch):

@@ -340,7 +340,7 @@ def test_until_eose_reads_all_pages_and_ends(tmp_path: Path) -> None:
     """More wraps than a page holds all come, to their recipient only, and the sync is noted."""
 
     async def scenario() -> None:
-        limits = Limits(limit=7)
+        limits = Limits(max_limit=7)
         async with running_relay(tmp_path, Policy(allowed=(), open=True, limits=limits)) as url:
             now = int(time.time())
             wraps = [wrap_for(BOB.pubkey, created_at=now - n * 7000 % 172800) for n in range(40)]

@@ -51,12 +51,12 @@ def information(policy: Policy) -> dict[str, object]:
         "software": "powdo",
         "version": __version__,
         "limitation": {
-            "max_message_length": limits.message,
-            "max_subscriptions": limits.subscriptions,
+            "max_message_length": limits.max_message,
+            "max_subscriptions": limits.max_subscriptions,
             "max_subid_length": 64,
-            "max_limit": limits.limit,
-            "default_limit": limits.limit,
-            "max_event_tags": limits.tags,
+            "max_limit": limits.max_limit,
+            "default_limit": limits.max_limit,
+            "max_event_tags": limits.max_tags,
             "min_pow_difficulty": 0 if policy.open else policy.min_pow,
             "auth_required": False,
             "payment_required": False,
@@ -141,12 +141,12 @@ class Relay:
     async def _answer_websocket(self, request: web.Request) -> web.StreamResponse:
         address = client_address(request, self._config.trusted_proxies)
         limits = self.policy.limits
-        if self._stopping or len(self._connections) >= limits.connections:
+        if self._stopping or len(self._connections) >= limits.max_connections:
             raise web.HTTPServiceUnavailable(text="the relay is full\n")
-        if not _is_loopback(address) and self._addresses[address] >= limits.connections_per_address:
+        if not _is_loopback(address) and self._addresses[address] >= limits.max_connections_per_address:
             raise web.HTTPTooManyRequests(text="too many connections from your address\n")
         socket = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT, compress=False, max_msg_size=limits.message, decode_text=False
+            heartbeat=_HEARTBEAT, compress=False, max_msg_size=limits.max_message, decode_text=False
         )
         await socket.prepare(request)
         if request.transport is None:

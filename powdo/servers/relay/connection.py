@@ -207,16 +207,16 @@ class Connection:
 
     def _refusal(self, request: Request) -> str | None:
         limits = self._limits
-        if len(request.filters) > limits.filters:
-            return f"invalid: at most {limits.filters} filters"
-        if sum(_size(asked) for asked in request.filters) > limits.filter_values:
-            return f"invalid: at most {limits.filter_values} values in filters"
+        if len(request.filters) > limits.max_filters:
+            return f"invalid: at most {limits.max_filters} filters"
+        if sum(_size(asked) for asked in request.filters) > limits.max_filter_values:
+            return f"invalid: at most {limits.max_filter_values} values in filters"
         if (
             not request.count
             and request.subscription not in self._subscriptions
-            and len(self._subscriptions) >= limits.subscriptions
+            and len(self._subscriptions) >= limits.max_subscriptions
         ):
-            return f"restricted: at most {limits.subscriptions} subscriptions"
+            return f"restricted: at most {limits.max_subscriptions} subscriptions"
         for asked in request.filters:
             if asked.kinds is None or WRAPS.isdisjoint(asked.kinds):
                 continue
@@ -233,7 +233,9 @@ class Connection:
         self._subscriptions[request.subscription] = subscription
         sent: set[str] = set()
         for asked in request.filters:
-            limit = self._limits.limit if asked.limit is None else min(asked.limit, self._limits.limit)
+            limit = (
+                self._limits.max_limit if asked.limit is None else min(asked.limit, self._limits.max_limit)
+            )
             for found in await self._context.store.query(asked, tuple(self._keys), limit):
                 if found.id not in sent:
                     sent.add(found.id)

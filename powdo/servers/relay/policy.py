@@ -86,7 +86,7 @@ def _malformed(event: Event, limits: Limits, now: int) -> str | None:
         return "created_at is in the future"
     if event.created_at < now - limits.oldest:
         return "created_at is too long ago"
-    if len(event.tags) > limits.tags:
+    if len(event.tags) > limits.max_tags:
         return "too many tags"
     if is_expired(event, now):
         return "expired"

@@ -367,7 +367,9 @@ def test_a_filter_that_cannot_be_text_is_refused(tmp_path: Path) -> None:
 
 def test_limits_are_enforced_and_told(tmp_path: Path) -> None:
     """What NIP-11 tells is what happens: message size, subscriptions, filters, limit."""
-    limits = Limits(message=20_000, subscriptions=3, filters=2, filter_values=50, limit=2, tags=4)
+    limits = Limits(
+        max_message=20_000, max_subscriptions=3, max_filters=2, max_filter_values=50, max_limit=2, max_tags=4
+    )
 
     async def scenario(url: str) -> None:
         headers = {"Accept": "application/nostr+json"}
@@ -462,7 +464,7 @@ def test_connections_per_address_are_counted_behind_a_proxy(tmp_path: Path) -> N
             for socket in held:
                 await socket.close()
 
-    limits = Limits(connections_per_address=2)
+    limits = Limits(max_connections_per_address=2)
     proxies = (ipaddress.ip_network("127.0.0.0/8"),)
     serving(tmp_path, Policy(allowed=(), open=True, limits=limits), scenario, trusted_proxies=proxies)
 

@@ -1,81 +1,186 @@
 """The list of public keys a server lets in: a set in memory, and a file replaced atomically.
 
 Rules:
-- keys given on the command line or in the settings are always on the list and never in the file;
-- a change is on disk before it counts;
-- a file changed by another process (relay and Blossom server may share one) is read again, looked at
-  no more than once a second; one that cannot be read leaves the last good list in force.
+- keys given on the command line or in the settings are always on the list, whatever the file says;
+- a change is on disk before it counts, and made to what the file holds at that moment, under a lock beside
+  it: several processes (relay, Blossom server, `allow serve`) may share and change one file;
+- a file changed by another process is read again, looked at no more than twice a second; one that cannot
+  be read leaves the last good list in force, and is not written over.
+
+Looking up belongs to one thread, changes (which wait for the disk) to any other.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from powdo.errors import ConfigurationError
-from powdo.settings.paths import write_private
+from powdo.errors import BadRecordError, BusyError, CannotCreateError, ConfigurationError
+from powdo.lines import decode_json
+from powdo.settings.paths import private_dir, write_private
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LOOK_AGAIN = 1.0
+_LOOK_AGAIN = 0.5
+_PATIENCE = 10.0
+
+_Signature = tuple[int, int, int]
+
+
+def _silent(_text: str) -> None:
+    return
+
+
+class Replaced(NamedTuple):
+    """How many keys `replace` has let in and shut out, and how many are let in now."""
+
+    added: int
+    removed: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the file held when it was last read or written, and what it looked like then."""
+
+    listed: frozenset[str]
+    signature: _Signature | None
 
 
 class Allowlist:
-    """The hex public keys that may write; *path* None keeps the list in memory only."""
+    """The hex public keys that may write; *path* None keeps the list in memory only.
 
-    def __init__(self, path: Path | None, always: Iterable[str] = ()) -> None:
+    *warn* is told once of each state of the file that cannot be read. Raises: ConfigurationError.
+    """
+
+    def __init__(
+        self, path: Path | None, always: Iterable[str] = (), *, warn: Callable[[str], None] = _silent
+    ) -> None:
+        self.always = frozenset(_checked(always))
         self._path = path
-        self._always = frozenset(_checked(always))
-        self._listed: frozenset[str] = frozenset()
-        self._signature: tuple[int, int, int] | None = None
+        self._warn = warn
         self._looked = 0.0
-        if path is not None:
-            self._signature = _signature(path)
-            if self._signature is not None:
-                self._listed = _read(path)
+        self._unreadable: _Signature | None = None
+        self._setting = threading.Lock()  # held for no longer than an assignment
+        signature = _signature(path) if path is not None else None
+        listed = _read(path) if path is not None and signature is not None else frozenset()
+        self._state = _State(listed, signature)
 
     def __contains__(self, pubkey: object) -> bool:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_AGAIN:
+            self._looked = now
+            self._refresh()
+        return pubkey in self.always or pubkey in self._state.listed
+
+    def pubkeys(self) -> frozenset[str]:
+        """Return all that are let in now."""
         self._refresh()
-        return pubkey in self._always or pubkey in self._listed
+        return self.always | self._state.listed
 
     def add(self, pubkey: str) -> bool:
-        """Return whether *pubkey* was new. Raises: ConfigurationError, OutputError."""
-        (pubkey,) = _checked([pubkey])
-        self._refresh(now=True)
-        if pubkey in self._listed or pubkey in self._always:
-            return False
-        self._store(self._listed | {pubkey})
-        return True
+        """Put *pubkey* into the file; return whether it was not let in before.
+
+        Raises: ConfigurationError, CannotCreateError, OutputError, BusyError.
+        """
+        new = frozenset(_checked([pubkey]))
+        before, _ = self._change(lambda listed: listed | new)
+        return pubkey not in before
 
     def remove(self, pubkey: str) -> bool:
-        """Return whether *pubkey* was on the changeable part of the list. Raises: OutputError."""
-        self._refresh(now=True)
-        if pubkey not in self._listed:
+        """Return whether *pubkey* was let in before and is not now; what `always` lets in stays.
+
+        Raises: as `add`.
+        """
+        if pubkey in self.always:
             return False
-        self._store(self._listed - {pubkey})
-        return True
+        before, _ = self._change(lambda listed: listed - {pubkey})
+        return pubkey in before
 
-    def _store(self, listed: frozenset[str]) -> None:
-        if self._path is not None:
-            _write(self._path, listed)
-            self._signature = _signature(self._path)
-        self._listed = listed
+    def replace(self, desired: Iterable[str]) -> Replaced:
+        """Make the file hold *desired* and nothing else. Raises: as `add`."""
+        wanted = frozenset(_checked(desired))
+        before, after = self._change(lambda _: wanted)
+        return Replaced(len(after - before), len(before - after), len(after))
 
-    def _refresh(self, *, now: bool = False) -> None:
-        clock = time.monotonic()
-        if self._path is None or (not now and clock - self._looked < _LOOK_AGAIN):
+    def _change(
+        self, change: Callable[[frozenset[str]], frozenset[str]]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Return all that were let in before *change* of the file's list, and after it."""
+        with self._locked():
+            before = self._current()
+            after = change(before)
+            if after != before:
+                if self._path is not None:
+                    _write(self._path, after)
+                self._set(after)
+        return before | self.always, after | self.always
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from changing the file. Raises: BusyError, CannotCreateError."""
+        if self._path is None:
+            yield
             return
-        self._looked = clock
-        signature = _signature(self._path)
-        if signature is None or signature == self._signature:
+        path = self._path.with_name(f"{self._path.name}.lock")
+        private_dir(path.parent)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
+        try:
+            _wait_for(descriptor, path)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _current(self) -> frozenset[str]:
+        """Return what the file holds, under the lock; the last known list when it is gone."""
+        signature = _signature(self._path) if self._path is not None else None
+        if self._path is None or signature is None or signature == self._state.signature:
+            return self._state.listed
+        return _read(self._path)
+
+    def _set(self, listed: frozenset[str]) -> None:
+        signature = _signature(self._path) if self._path is not None else None
+        with self._setting:
+            self._state = _State(listed, signature)
+
+    def _refresh(self) -> None:
+        """Read the file again when it has changed, unless it is changed through us meanwhile."""
+        before = self._state
+        signature = _signature(self._path) if self._path is not None else None
+        if self._path is None or signature is None or signature in (before.signature, self._unreadable):
             return
         try:
-            self._listed = _read(self._path)
-        except ConfigurationError:
-            return  # half-edited by hand; the next change of the file is looked at again
-        self._signature = signature
+            listed = _read(self._path)
+        except ConfigurationError as error:
+            self._unreadable = signature
+            self._warn(f"{error.message}; the last good list stays in force")
+            return
+        with self._setting:
+            if self._state is before:
+                self._state = _State(listed, signature)
+
+
+def _wait_for(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise BusyError(f"another process holds '{path}'") from None
+            time.sleep(0.01)
 
 
 def _checked(pubkeys: Iterable[str]) -> list[str]:
@@ -86,7 +191,7 @@ def _checked(pubkeys: Iterable[str]) -> list[str]:
     return result
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: Path) -> _Signature | None:
     try:
         found = path.stat()
     except OSError:
@@ -96,13 +201,18 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
 
 def _read(path: Path) -> frozenset[str]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"cannot read '{path}': {error}") from None
+        value = decode_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read '{path}': {error.strerror}") from None
+    except BadRecordError as error:
+        raise ConfigurationError(f"cannot read '{path}': {error.message}") from None
     pubkeys = value.get("pubkeys") if isinstance(value, dict) else None
     if not isinstance(pubkeys, list):
         raise ConfigurationError(f"'{path}' is not an allowlist", hint='it holds {"pubkeys": […]}')
-    return frozenset(_checked(pubkeys))
+    try:
+        return frozenset(_checked(pubkeys))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"cannot read '{path}': {error.message}") from None
 
 
 def _write(path: Path, pubkeys: frozenset[str]) -> None:

@@ -176,7 +176,7 @@ class Parcel:
 
     def changed(self, **values: Any) -> Parcel:
         """Return the parcel with another message."""
-        return replace(self, message=replace(self.message, **values))
+        return replace(self, message=self.message._replace(**values))
 
     def wrapped(self, **options: Any) -> JsonEvent:
         """Return its gift wrap."""

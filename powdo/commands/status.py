@@ -75,7 +75,7 @@ def _queue(queue: Queue) -> dict[str, Any]:
     waits = queue.state not in ("published", "withheld")
     return _row(
         queue.state,
-        count=queue.count,
+        count=queue.captures,
         since=queue.oldest if waits else None,
         then=queue.retry_at if queue.failed else None,
         detail=queue.error,

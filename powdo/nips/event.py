@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import orjson
 
@@ -32,8 +31,7 @@ _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 _is_hex128 = re.compile("[0-9a-f]{128}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A signed event; `parse` and `from_json` check its form, `verify` its id and signature."""
 
     id: str
@@ -103,8 +101,7 @@ class Event:
         return tuple(_values(self.tags, name))
 
 
-@dataclass(frozen=True, slots=True)
-class Unsigned:
+class Unsigned(NamedTuple):
     """An event without a signature: what is signed next, or a rumor (NIP-59) that never is."""
 
     pubkey: str

@@ -10,21 +10,19 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from powdo.errors import BadRecordError, PeerProtocolError
+from powdo.lines import decode_json
 from powdo.nips import nip44
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
 from powdo.nips.kinds import GIFT_WRAP, WRAP_KINDS
-from powdo.records import decode_json
 
 SEAL = 13
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
+class Unwrapped(NamedTuple):
     """A gift wrap that passed every check, layer by layer."""
 
     wrap: Event

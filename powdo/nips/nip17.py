@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from powdo.errors import BadRecordError
@@ -26,8 +26,7 @@ _OWN = frozenset(
 _is_hex = re.compile("[0-9a-f]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileMessage:
+class FileMessage(NamedTuple):
     """Where a file lies, and how it is opened; all hex is lower-case."""
 
     url: str

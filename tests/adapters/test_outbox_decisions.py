@@ -215,9 +215,9 @@ def test_queues_tell_the_oldest_and_the_latest_failure(outbox: Outbox) -> None:
     outbox.defer_wrap("aa", "no relay", now=3000)
     queues = {queue.state: queue for queue in outbox.queues()}
     captured, sealed = queues["captured"], queues["wrapped"]
-    assert (captured.count, captured.oldest, captured.error, captured.retry_at) == (2, 50, "second", 1060)
-    assert (sealed.count, sealed.oldest, sealed.error, sealed.retry_at) == (1, 60, "no relay", 3060)
-    assert queues["bundled"].count == queues["published"].count == 0
+    assert (captured.captures, captured.oldest, captured.error, captured.retry_at) == (2, 50, "second", 1060)
+    assert (sealed.captures, sealed.oldest, sealed.error, sealed.retry_at) == (1, 60, "no relay", 3060)
+    assert queues["bundled"].captures == queues["published"].captures == 0
     last = outbox.last_capture()
     assert last is not None
     assert last.capture.id == new.id
@@ -236,7 +236,7 @@ def test_many_captures_cost_a_glance_little(outbox: Outbox, tmp_path: Path) -> N
         )
     database.close()
     begin = time.process_time()
-    assert {queue.state: queue.count for queue in outbox.queues() if queue.count} == {
+    assert {queue.state: queue.captures for queue in outbox.queues() if queue.captures} == {
         "bundled": 1, "published": ALL,
     }  # fmt: skip
     assert outbox.last_capture() is not None

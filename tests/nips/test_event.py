@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,7 +145,7 @@ def test_short_signature_is_refused_by_verify_too() -> None:
 def test_signature_that_is_no_hex_is_refused_by_verify_too(sig: str) -> None:
     """An event that was not read from JSON is not trusted to carry hex."""
     with pytest.raises(PeerProtocolError):
-        replace(make(), sig=sig).verify()
+        make()._replace(sig=sig).verify()
 
 
 def test_only_the_author_signs() -> None:

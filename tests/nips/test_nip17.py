@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from powdo.errors import BadRecordError
@@ -30,7 +28,7 @@ def rumor(change: dict[str, list[str] | None], content: str | None = None) -> Un
     """Return the rumor with the values of some tags replaced by none, one or several others."""
     tags: Tags = tuple(tag for tag in RUMOR.tags if tag[0] not in change)
     tags += tuple((name, value) for name, values in change.items() for value in values or ())
-    return replace(RUMOR, tags=tags, content=RUMOR.content if content is None else content)
+    return RUMOR._replace(tags=tags, content=RUMOR.content if content is None else content)
 
 
 def test_round_trip() -> None:
@@ -67,7 +65,7 @@ def test_each_tag_stands_once(name: str) -> None:
         with pytest.raises(BadRecordError, match=name):
             FileMessage.from_rumor(rumor({name: values}))
     with pytest.raises(BadRecordError, match=name):
-        FileMessage.from_rumor(replace(RUMOR, tags=(*RUMOR.tags, (name,))))
+        FileMessage.from_rumor(RUMOR._replace(tags=(*RUMOR.tags, (name,))))
 
 
 @pytest.mark.parametrize(
@@ -126,4 +124,4 @@ def test_recipients_fallbacks_and_kind() -> None:
     with pytest.raises(BadRecordError, match="fallbacks"):
         FileMessage.from_rumor(rumor({"fallback": [MESSAGE.url] * 17}))
     with pytest.raises(BadRecordError, match="kind 14"):
-        FileMessage.from_rumor(replace(RUMOR, kind=14))
+        FileMessage.from_rumor(RUMOR._replace(kind=14))

@@ -6,9 +6,9 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.control import Controls
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
@@ -26,8 +26,7 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One capture's row: *state*, its record, its *link* and *proof* (JSON texts), its bundle and key."""
 
     capture: Capture

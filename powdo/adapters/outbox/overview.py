@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from powdo.adapters.outbox.captures import Entry
 from powdo.adapters.outbox.decisions import Decisions
@@ -23,12 +22,11 @@ _FAILED_WRAPS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
+class Queue(NamedTuple):
     """How many captures are in *state*, the oldest from when, and what the latest failure said."""
 
     state: str
-    count: int
+    captures: int
     oldest: int | None
     failed: int
     retry_at: int | None
@@ -59,7 +57,7 @@ class Overview(Decisions):
         errors = self._query(latest, *values)
         return Queue(
             state=state,
-            count=count,
+            captures=count,
             oldest=oldest,
             failed=failed["count"],
             retry_at=failed["at"],

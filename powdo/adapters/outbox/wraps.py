@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
 from powdo.adapters.outbox.overview import Overview
@@ -17,8 +16,7 @@ STALE_WRAP_SECONDS = 24 * 3600
 _CLOCK_SLACK = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Wrap:
+class Wrap(NamedTuple):
     """One gift wrap: its *event* as a JSON object, and when (unix) it was made and published."""
 
     id: str
@@ -29,8 +27,7 @@ class Wrap:
     published: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What one relay said of one wrap."""
 
     relay: str

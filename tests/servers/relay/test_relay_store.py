@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +247,7 @@ def test_the_writer_outlives_what_cannot_be_stored(tmp_path: Path) -> None:
         store = Store(tmp_path, delivered)
         store.start(asyncio.get_running_loop())
         good = signed(new_key())
-        for event in (replace(good, created_at=1 << 70), good):
+        for event in (good._replace(created_at=1 << 70), good):
             done.clear()
             store.submit(Write(event, b"{}", None))
             await asyncio.wait_for(done.wait(), 10)

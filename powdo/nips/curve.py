@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
@@ -21,6 +21,7 @@ from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError
 _CONTEXT = GLOBAL_CONTEXT.ctx
 _COPY_X_TYPE = "int(unsigned char *, const unsigned char *, const unsigned char *, void *)"
 _HEX_LENGTH = 64
+_KEPT_POINTS = 128  # one-time keys pass through as well
 
 
 @lru_cache(maxsize=1)
@@ -105,11 +106,8 @@ class SecretKey:
         Raises:
             BadRecordError: *pubkey* is no point of the curve.
         """
-        point = ffi.new("secp256k1_pubkey *")
-        if lib.secp256k1_ec_pubkey_parse(_CONTEXT, point, b"\x02" + _pubkey_bytes(pubkey), 33) != 1:
-            raise BadRecordError(f"public key '{pubkey}' is not on the curve")
-        shared = ffi.new("unsigned char[32]")
-        if lib.secp256k1_ecdh(_CONTEXT, shared, point, self._secret, _copy_x()[0], ffi.NULL) != 1:
+        peer, shared = point(pubkey).whole, ffi.new("unsigned char[32]")
+        if lib.secp256k1_ecdh(_CONTEXT, shared, peer, self._secret, _copy_x()[0], ffi.NULL) != 1:
             raise KeyRejectedError("the secret key has no shared point with this public key")
         return bytes(ffi.buffer(shared))
 
@@ -120,28 +118,43 @@ class SecretKey:
 
 def verify(pubkey: str, digest: bytes, signature: bytes) -> bool:
     """Return whether *signature* is *pubkey*'s BIP-340 signature of *digest*, never raising."""
-    if len(pubkey) != _HEX_LENGTH or len(digest) != 32 or len(signature) != 64:
+    if len(digest) != 32 or len(signature) != 64:
         return False
     try:
-        x = bytes.fromhex(pubkey)
-    except ValueError:
+        author = point(pubkey).x_only
+    except BadRecordError:
         return False
-    if len(x) != 32:  # fromhex skips white space
-        return False
-    point = ffi.new("secp256k1_xonly_pubkey *")
-    if lib.secp256k1_xonly_pubkey_parse(_CONTEXT, point, x) != 1:
-        return False
-    return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, 32, point) == 1)
+    return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, 32, author) == 1)
 
 
-def _pubkey_bytes(pubkey: str) -> bytes:
+class Point(NamedTuple):
+    """A public key as the library wants it: for key agreement, and for verification."""
+
+    whole: Any
+    x_only: Any
+
+
+@lru_cache(maxsize=_KEPT_POINTS)
+def point(pubkey: str) -> Point:
+    """Return the point of *pubkey* (hex), whose y is even (BIP-340); the latest ones are kept.
+
+    To find y takes a tenth of a verification; the author of a gift wrap is met twice, a worker often.
+
+    Raises:
+        BadRecordError: *pubkey* is no point of the curve.
+    """
     try:
         x = bytes.fromhex(pubkey)
     except ValueError:
         x = b""
-    if len(x) != 32 or len(pubkey) != _HEX_LENGTH:
+    if len(x) != 32 or len(pubkey) != _HEX_LENGTH:  # fromhex skips white space
         raise BadRecordError("a public key must be 64 hex digits")
-    return x
+    whole, x_only = ffi.new("secp256k1_pubkey *"), ffi.new("secp256k1_xonly_pubkey *")
+    if lib.secp256k1_ec_pubkey_parse(_CONTEXT, whole, b"\x02" + x, 33) != 1:
+        raise BadRecordError(f"public key '{pubkey}' is not on the curve")
+    if lib.secp256k1_xonly_pubkey_from_pubkey(_CONTEXT, x_only, ffi.NULL, whole) != 1:
+        raise BadRecordError(f"public key '{pubkey}' has no x")
+    return Point(whole, x_only)
 
 
 def _x_only(keypair: Any) -> str:

@@ -9,12 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hmac
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips.curve import SecretKey
@@ -22,6 +23,7 @@ from powdo.nips.curve import SecretKey
 MAX_PAYLOAD = 1 << 20
 MAX_REMEMBERED = 1024
 _SALT = b"nip44-v2"
+_SHA256 = SHA256()
 _VERSION = b"\x02"
 _SHORT = 65536
 _LONGEST = (1 << 32) - 1
@@ -51,10 +53,8 @@ def known_key(secret: SecretKey, pubkey: str) -> bytes:
 
 def _message_keys(key: bytes, nonce: bytes) -> tuple[bytes, bytes, bytes]:
     """Return ChaCha key, ChaCha nonce and HMAC key: 76 bytes of HKDF-expand."""
-    first = hmac.digest(key, nonce + b"\x01", "sha256")
-    second = hmac.digest(key, first + nonce + b"\x02", "sha256")
-    third = hmac.digest(key, second + nonce + b"\x03", "sha256")
-    return first, second[:12], second[12:] + third[:12]
+    keys = HKDFExpand(_SHA256, 76, nonce).derive(key)
+    return keys[:32], keys[32:44], keys[44:]
 
 
 def padded_length(length: int) -> int:
@@ -103,9 +103,9 @@ def encrypt(plaintext: str, key: bytes, nonce: bytes) -> str:
         plain = plaintext.encode("utf-8")
     except UnicodeEncodeError:
         raise BadRecordError("a lone surrogate cannot be encrypted") from None
-    sealed = _chacha20(chacha_key, chacha_nonce, _pad(plain))
-    mac = hmac.digest(mac_key, nonce + sealed, "sha256")
-    return base64.b64encode(_VERSION + nonce + sealed + mac).decode("ascii")
+    authenticated = nonce + _chacha20(chacha_key, chacha_nonce, _pad(plain))
+    mac = hmac.digest(mac_key, authenticated, "sha256")
+    return binascii.b2a_base64(_VERSION + authenticated + mac, newline=False).decode("ascii")
 
 
 def decrypt(payload: str, key: bytes, *, max_payload: int = MAX_PAYLOAD) -> str:
@@ -121,18 +121,18 @@ def decrypt(payload: str, key: bytes, *, max_payload: int = MAX_PAYLOAD) -> str:
     if not _SHORTEST_PAYLOAD <= len(payload) <= max_payload:
         raise PeerProtocolError("invalid payload length")
     try:
-        data = base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
+        data = binascii.a2b_base64(payload, strict_mode=True)
+    except ValueError:
         raise PeerProtocolError("invalid base64") from None
     if len(data) < _SHORTEST_DATA:
         raise PeerProtocolError("invalid payload length")
     if data[:1] != _VERSION:
         raise PeerProtocolError("unsupported encryption version")
-    nonce, sealed, mac = data[1:33], data[33:-32], data[-32:]
-    chacha_key, chacha_nonce, mac_key = _message_keys(key, nonce)
-    if not hmac.compare_digest(hmac.digest(mac_key, nonce + sealed, "sha256"), mac):
+    authenticated, mac = data[1:-32], data[-32:]
+    chacha_key, chacha_nonce, mac_key = _message_keys(key, authenticated[:32])
+    if not hmac.compare_digest(hmac.digest(mac_key, authenticated, "sha256"), mac):
         raise PeerProtocolError("invalid MAC")
     try:
-        return _unpad(_chacha20(chacha_key, chacha_nonce, sealed)).decode("utf-8")
+        return _unpad(_chacha20(chacha_key, chacha_nonce, authenticated[32:])).decode("utf-8")
     except UnicodeDecodeError:
         raise PeerProtocolError("the plaintext is not UTF-8") from None

@@ -125,6 +125,21 @@ def test_no_shared_point_off_the_curve(pubkey: str) -> None:
         SecretKey(b"\7" * 32).ecdh_x(pubkey)
 
 
+def test_latest_points_are_kept_and_no_more() -> None:
+    """A public key met again is not looked up on the curve again; what is no point is refused each time."""
+    curve.point.cache_clear()
+    keys = [SecretKey(number.to_bytes(32, "big")) for number in range(1, 200)]
+    for key in keys:
+        signature = key.sign(bytes(32), bytes(32))
+        assert verify(key.pubkey, bytes(32), signature)
+        assert not verify(keys[0].pubkey, bytes(32), signature) or key is keys[0]
+        with pytest.raises(BadRecordError):
+            keys[0].ecdh_x("ff" * 32)
+    kept = curve.point.cache_info()
+    assert kept.currsize == kept.maxsize == 128
+    assert curve.point(keys[0].pubkey) is curve.point(keys[0].pubkey)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the restriction is one of Linux")
 def test_shared_point_without_executable_memory() -> None:
     """Under systemd's MemoryDenyWriteExecute= keys still agree, and on the same point."""

@@ -88,7 +88,7 @@ def read_token(header: str, verb: str, *, domains: Collection[str], now: int) ->
 
     The caller compares `hashes`. Raises: PeerProtocolError with an ASCII reason.
     """
-    event = _decode_token(header)
+    event = decode_token(header)
     if event.kind != KIND:
         raise PeerProtocolError("token is not of kind 24242")
     if event.created_at > now:
@@ -113,7 +113,11 @@ def read_token(header: str, verb: str, *, domains: Collection[str], now: int) ->
     return Token(id=event.id, pubkey=event.pubkey, verb=verb, hashes=frozenset(hashes), expires=expires)
 
 
-def _decode_token(header: str) -> Event:
+def decode_token(header: str) -> Event:
+    """Return the event in an Authorization *header* of the scheme Nostr, its form checked and no more.
+
+    Raises: PeerProtocolError with an ASCII reason.
+    """
     scheme, _, text = header.partition(" ")
     text = text.strip(" ")
     if scheme.lower() != "nostr":

@@ -6,6 +6,7 @@ import * as nip13 from 'nostr-tools/nip13'
 import * as nip19 from 'nostr-tools/nip19'
 import * as nip44 from 'nostr-tools/nip44'
 import * as nip59 from 'nostr-tools/nip59'
+import * as nip98 from 'nostr-tools/nip98'
 
 const bytes = hex => Uint8Array.from(Buffer.from(hex, 'hex'))
 const hex = data => Buffer.from(data).toString('hex')
@@ -23,13 +24,17 @@ const operations = {
   npub: ({ pubkey }) => nip19.npubEncode(pubkey),
   nsec: ({ secret }) => nip19.nsecEncode(bytes(secret)),
   difficulty: ({ id }) => nip13.getPow(id),
+  http_token: ({ url, method, payload, secret }) =>
+    nip98.getToken(url, method, event => finalizeEvent(event, bytes(secret)), true, payload),
+  http_check: async ({ header, url, method, payload }) =>
+    nip98.validateEvent(await nip98.unpackEventFromToken(header), url, method, payload).catch(String),
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
   let answer
   try {
     const request = JSON.parse(line)
-    answer = { result: operations[request.operation](request) }
+    answer = { result: await operations[request.operation](request) }
   } catch (error) {
     answer = { error: String(error) }
   }

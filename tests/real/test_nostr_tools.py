@@ -15,6 +15,7 @@ from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Unsigned, sign
 from powdo.nips.giftwrap import seal, unwrap, wrap
 from powdo.nips.nip17 import FileMessage
+from powdo.nips.nip98 import check_body, make_header, read_header
 from powdo.nips.pow import difficulty
 
 pytestmark = pytest.mark.real
@@ -61,6 +62,26 @@ def test_encryption(nostr_tools: Any, text: str) -> None:
     payload = nip44.encrypt(text, shared, os.urandom(32))
     assert nostr_tools.ask("decrypt", payload=payload, key=shared.hex()) == text
     assert nip44.decrypt(nostr_tools.ask("encrypt", text=text, key=shared.hex()), shared) == text
+
+
+def test_requests_that_authorize_themselves(nostr_tools: Any) -> None:
+    """Each side takes the other's NIP-98 tokens, and none for another request."""
+    mine = key()
+    url, call = "https://relay.example", {"method": "allowpubkey", "params": ["ab" * 32, "é"]}
+    body = json.dumps(call, separators=(",", ":"), ensure_ascii=False).encode()
+    now = int(time.time())
+    header = make_header(mine, url, "POST", body, now=now, aux=os.urandom(32))
+    asked = {"header": header, "url": url, "method": "post"}
+    assert nostr_tools.ask("http_check", payload=call, **asked) is True
+    assert "payload" in nostr_tools.ask("http_check", payload=call | {"params": []}, **asked)
+    theirs = nostr_tools.ask(
+        "http_token", url=url, method="post", payload=call, secret=mine.secret_bytes().hex()
+    )
+    event = read_header(theirs, "POST", urls=["wss://relay.example"], now=now)
+    assert event.pubkey == mine.pubkey
+    check_body(event, body)
+    with pytest.raises(PeerProtocolError, match="another body"):
+        check_body(event, body + b" ")
 
 
 def file_message(author: SecretKey, recipient: SecretKey) -> Unsigned:

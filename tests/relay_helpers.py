@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, sign
 from powdo.nips.nip42 import auth_event
+from powdo.nips.pow import difficulty
 from powdo.servers.relay.application import Config, Relay
 from powdo.servers.relay.policy import Policy
 
@@ -37,6 +39,17 @@ def signed(
 def wrap_for(recipient: str, *, kind: int = 1059, tags: Tags = (), created_at: int | None = None) -> Event:
     """Return an event that looks like a gift wrap for *recipient*, signed by a one-time key."""
     return signed(new_key(), kind, (("p", recipient), *tags), "ciphertext", created_at=created_at)
+
+
+def mined_wrap(recipient: str, bits: int) -> Event:
+    """Return a gift wrap for *recipient* that carries *bits* of committed proof of work (NIP-13)."""
+    key = new_key()
+    for nonce in count():
+        tags = (("p", recipient), ("nonce", str(nonce), str(bits)))
+        draft = Unsigned(key.pubkey, int(time.time()), 1059, tags, "ciphertext")
+        if difficulty(draft.id) >= bits:
+            return sign(draft, key, secrets.token_bytes(32))
+    raise AssertionError("unreachable")
 
 
 class Client:

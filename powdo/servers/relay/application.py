@@ -73,7 +73,7 @@ class Relay:
     def __init__(self, config: Config) -> None:
         self.policy = config.policy
         self.hub = Hub()
-        self.store = Store(config.data, self._delivered)
+        self.store = Store(config.data, self._delivered, config.policy.limits)
         self.urls: tuple[str, ...] = ()
         self._config = config
         self._connections: set[Connection] = set()

@@ -145,7 +145,8 @@ class Connection:
         except PeerProtocolError as error:
             self._ok(event.id, False, f"invalid: {error.message}")
             return
-        verdict = decide(event, self._context.policy, authenticated=self._keys, now=int(time.time()))
+        now = int(time.time())
+        verdict = decide(event, self._context.policy, authenticated=self._keys, now=now)
         if not verdict.accepted:
             self._ok(event.id, False, verdict.message)
             return
@@ -158,7 +159,7 @@ class Connection:
             self._ok(event.id, False, "rate-limited: the relay is busy")
             return
         self._in_flight += 1
-        self._context.store.submit(Write(event, raw, self))
+        self._context.store.submit(Write(event, raw, self, now, verdict.stranger))
         while self._in_flight >= self._limits.in_flight:
             self._free.clear()
             await self._free.wait()

@@ -24,10 +24,14 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an event may come in; *message* is what OK says."""
+    """Whether an event may come in; *message* is what OK says.
+
+    A *stranger*'s event came in by proof of work alone, and the store holds only so many of them.
+    """
 
     accepted: bool
     message: str = ""
+    stranger: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +43,13 @@ class Policy:
     min_pow: int = 0
     limits: Limits = field(default_factory=Limits)
 
+    def is_member(self, pubkeys: Collection[str]) -> bool:
+        """Return whether one of *pubkeys* is on the list."""
+        return any(pubkey in self.allowed for pubkey in pubkeys)
+
 
 _ACCEPTED = Verdict(True)
+_PROVED = Verdict(True, stranger=True)
 
 
 def recipient_of(event: Event) -> str | None:
@@ -59,7 +68,7 @@ def decide(event: Event, policy: Policy, *, authenticated: Collection[str], now:
     if event.tags and any(tag[0] == "-" for tag in event.tags if tag) and event.pubkey not in authenticated:
         reason = "restricted" if authenticated else "auth-required"
         return Verdict(False, f"{reason}: this event may only be published by its author")
-    if policy.open or event.pubkey in policy.allowed or any(key in policy.allowed for key in authenticated):
+    if policy.open or event.pubkey in policy.allowed or policy.is_member(authenticated):
         return _ACCEPTED
     return _of_stranger(event, policy, known=bool(authenticated))
 
@@ -68,7 +77,7 @@ def _of_stranger(event: Event, policy: Policy, *, known: bool) -> Verdict:
     """Return the verdict for an event that nobody on the list stands up for."""
     if policy.min_pow and recipient_of(event) in policy.allowed:
         if proof_of_work.check(event, policy.min_pow):
-            return _ACCEPTED
+            return _PROVED
         if known or event.tag("nonce") is not None:
             return Verdict(False, f"pow: {policy.min_pow} bits of committed proof of work are needed")
     if not known:

@@ -10,13 +10,14 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,15 @@ from typing import Any
 
 from powdo.errors import BusyError, CannotCreateError, OutputError
 from powdo.nips.filters import Filter
+from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.query import Value, select
-from powdo.servers.relay.writing import SCHEMA, Outcome, Write, store_event, sweep
+from powdo.servers.relay.tables import make_tables
+from powdo.servers.relay.writing import Outcome, Write, store_event, sweep
 
 _BATCH = 512
+#: Seconds between two looks for what has expired or is too old, and how much of it goes in one transaction.
 _SWEEP = 60.0
+_SLICE = 500
 
 Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]
 
@@ -60,7 +65,8 @@ def _lock(directory: Path) -> int:
 class Store:
     """The events in *directory*; *delivered* is called in the loop's thread after each commit."""
 
-    def __init__(self, directory: Path, delivered: Delivered) -> None:
+    def __init__(self, directory: Path, delivered: Delivered, limits: Limits) -> None:
+        self._limits = limits
         self._file = directory / "relay.sqlite"
         self._delivered = delivered
         #: Transactions begun, and those whose events have been handed on. A reader may see what is committed
@@ -78,7 +84,7 @@ class Store:
             self._db = sqlite3.connect(self._file, timeout=10, isolation_level=None, check_same_thread=False)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "busy_timeout=10000"):
                 self._db.execute(f"PRAGMA {pragma}")
-            self._db.executescript(SCHEMA)
+            make_tables(self._db, int(time.time()))
         except OSError as error:
             raise CannotCreateError(f"cannot create '{self._file}': {error.strerror}") from None
         except sqlite3.Error as error:
@@ -111,13 +117,12 @@ class Store:
     # --- writing, in the writer's thread ---
 
     def _write_all(self) -> None:
-        swept = 0.0
+        due = time.monotonic()
         while True:
-            if time.monotonic() - swept > _SWEEP:
-                swept = time.monotonic()
-                self._commit([])
+            if time.monotonic() >= due and not self._sweep():
+                due = time.monotonic() + _SWEEP
             try:
-                first = self._queue.get(timeout=_SWEEP)
+                first = self._queue.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
                 continue
             batch: list[Write | None] = [first]
@@ -130,22 +135,33 @@ class Store:
             if len(writes) < len(batch):
                 return
 
-    def _commit(self, writes: Sequence[Write]) -> list[tuple[Write, Outcome]]:
-        """Return what became of *writes*, committed together; of none: sweep what has expired."""
+    def _sweep(self) -> bool:
+        """Remove a slice of what has expired or is too old; return whether there is more."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                if not writes:
-                    sweep(self._db, int(time.time()))
-                outcomes = [(write, store_event(self._db, write)) for write in writes]
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            with self._transaction():
+                return sweep(self._db, int(time.time()), self._limits, _SLICE) == _SLICE
+        except sqlite3.Error:
+            return False  # a full disk, say: the next look finds the same again
+
+    def _commit(self, writes: Sequence[Write]) -> list[tuple[Write, Outcome]]:
+        """Return what became of *writes*, committed together."""
+        try:
+            with self._transaction():
+                outcomes = [(write, store_event(self._db, write, self._limits)) for write in writes]
         except (sqlite3.Error, UnicodeError, OverflowError):  # the writer must outlive whatever came in
             return [(write, Outcome(False, "error: cannot store the event", new=False)) for write in writes]
         return outcomes
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _answer(self, outcomes: list[tuple[Write, Outcome]]) -> None:
         if self._loop is None:

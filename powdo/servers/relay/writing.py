@@ -1,4 +1,4 @@
-"""One event into the tables: all kinds of NIP-01, deletions (NIP-09), expiry (NIP-40)."""
+"""One event into the tables: all kinds of NIP-01, deletions (NIP-09), expiry (NIP-40), caps and retention."""
 
 from __future__ import annotations
 
@@ -7,24 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from powdo.nips.event import Event
+from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import WRAPS, recipient_of
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS event (
-    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, pubkey BLOB NOT NULL, created_at INTEGER NOT NULL,
-    kind INTEGER NOT NULL, address TEXT, expires INTEGER, recipient BLOB, raw BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS event_address ON event (address) WHERE address IS NOT NULL;
-CREATE INDEX IF NOT EXISTS event_time ON event (created_at);
-CREATE INDEX IF NOT EXISTS event_author ON event (pubkey, kind, created_at);
-CREATE INDEX IF NOT EXISTS event_kind ON event (kind, created_at);
-CREATE INDEX IF NOT EXISTS event_expires ON event (expires) WHERE expires IS NOT NULL;
-CREATE TABLE IF NOT EXISTS tag (
-    name TEXT NOT NULL, value TEXT NOT NULL, kind INTEGER NOT NULL, created_at INTEGER NOT NULL,
-    seq INTEGER NOT NULL, PRIMARY KEY (name, value, kind, created_at, seq)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tag_event ON tag (seq);
-"""
+from powdo.servers.relay.tables import strangers
 
 _DELETION = 5
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -38,6 +23,9 @@ class Write:
     event: Event
     raw: bytes
     origin: object
+    received_at: int
+    #: It came in by proof of work alone.
+    stranger: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +47,7 @@ def address_of(event: Event) -> str | None:
     return None
 
 
-def store_event(db: sqlite3.Connection, write: Write) -> Outcome:
+def store_event(db: sqlite3.Connection, write: Write, limits: Limits) -> Outcome:
     """Return what became of the event, within the transaction that is open."""
     event = write.event
     if db.execute("SELECT 1 FROM event WHERE id = ?", (bytes.fromhex(event.id),)).fetchone():
@@ -67,6 +55,8 @@ def store_event(db: sqlite3.Connection, write: Write) -> Outcome:
     address = address_of(event)
     if _is_deleted(db, event, address):
         return Outcome(False, "blocked: this event was deleted", new=False)
+    if write.stranger and (full := _is_full(db, event, limits)):
+        return Outcome(False, f"restricted: {full}", new=False)
     if address is not None and not _make_way(db, event, address):
         return Outcome(False, "replaced: a newer version is stored", new=False)
     _insert(db, write, address)
@@ -75,12 +65,22 @@ def store_event(db: sqlite3.Connection, write: Write) -> Outcome:
     return Outcome(True, "", new=True)
 
 
+def _is_full(db: sqlite3.Connection, event: Event, limits: Limits) -> str | None:
+    """Return why no more wraps of strangers are kept for the recipient, None when there is room."""
+    for_recipient, in_all = strangers(db, bytes.fromhex(recipient_of(event) or ""))
+    if for_recipient >= limits.stranger_wraps_per_recipient:
+        return "no more gift wraps of unknown senders are kept for this recipient"
+    if in_all >= limits.stranger_wraps:
+        return "no more gift wraps of unknown senders are kept"
+    return None
+
+
 def _insert(db: sqlite3.Connection, write: Write, address: str | None) -> None:
     event = write.event
     recipient = recipient_of(event)
     seq = db.execute(
-        "INSERT INTO event (id, pubkey, created_at, kind, address, expires, recipient, raw) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO event (id, pubkey, created_at, kind, address, expires, recipient, received_at, "
+        "stranger, raw) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             bytes.fromhex(event.id),
             bytes.fromhex(event.pubkey),
@@ -89,6 +89,8 @@ def _insert(db: sqlite3.Connection, write: Write, address: str | None) -> None:
             address,
             _expiry(event),
             None if recipient is None else bytes.fromhex(recipient),
+            write.received_at,
+            write.stranger,
             write.raw,
         ),
     ).lastrowid
@@ -173,6 +175,18 @@ def _delete(db: sqlite3.Connection, deletion: Event) -> None:
     _remove(db, seqs)
 
 
-def sweep(db: sqlite3.Connection, now: int) -> None:
-    """Remove what has expired (NIP-40)."""
-    _remove(db, [seq for (seq,) in db.execute("SELECT seq FROM event WHERE expires <= ?", (now,))])
+def sweep(db: sqlite3.Connection, now: int, limits: Limits, most: int) -> int:
+    """Remove up to *most* events that have expired (NIP-40), and wraps past their retention; return how many.
+
+    The retention counts from a wrap's arrival: its date is up to two days older (NIP-59).
+    """
+    found = db.execute("SELECT seq FROM event WHERE expires <= ? LIMIT ?", (now, most)).fetchall()
+    if limits.retention:
+        found += db.execute(
+            "SELECT seq FROM event WHERE recipient IS NOT NULL AND received_at <= ? "
+            "ORDER BY received_at LIMIT ?",
+            (now - limits.retention, most),
+        ).fetchall()
+    seqs = list(dict.fromkeys(seq for (seq,) in found))[:most]
+    _remove(db, seqs)
+    return len(seqs)

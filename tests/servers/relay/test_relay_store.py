@@ -23,16 +23,19 @@ from powdo.errors import BusyError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
 from powdo.servers.relay.application import Relay
+from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import WRAPS, Policy, recipient_of
 from powdo.servers.relay.query import is_ephemeral, select
 from powdo.servers.relay.store import Store
-from powdo.servers.relay.writing import SCHEMA, Write, store_event
+from powdo.servers.relay.tables import SCHEMA
+from powdo.servers.relay.writing import Write, store_event
 
 KEYS = [new_key() for _ in range(3)]
 NAMES = tuple(key.pubkey for key in KEYS)
 LETTERS = ("p", "t", "e")
 VALUES = {"p": NAMES, "t": ("a", "b", "ä'"), "e": ("1" * 64, "2" * 64)}
 BASE = 1_700_000_000
+LIMITS = Limits()
 
 tags = st.lists(
     st.sampled_from(LETTERS).flatmap(
@@ -91,7 +94,7 @@ def test_sql_finds_what_the_matcher_finds(
     db.executescript(SCHEMA)
     stored = {event.id: event for event in written}
     for event in stored.values():
-        assert store_event(db, Write(event, b"{}", None)).accepted
+        assert store_event(db, Write(event, b"{}", None, BASE), LIMITS).accepted
     for asked, readers in questions:
         limit = 100 if asked.limit is None else asked.limit
         query = select("event.id", asked, readers=tuple(readers), now=BASE, limit=limit)
@@ -244,12 +247,12 @@ def test_the_writer_outlives_what_cannot_be_stored(tmp_path: Path) -> None:
             told.extend(outcome.accepted for _, outcome in outcomes)
             done.set()
 
-        store = Store(tmp_path, delivered)
+        store = Store(tmp_path, delivered, LIMITS)
         store.start(asyncio.get_running_loop())
         good = signed(new_key())
         for event in (good._replace(created_at=1 << 70), good):
             done.clear()
-            store.submit(Write(event, b"{}", None))
+            store.submit(Write(event, b"{}", None, BASE))
             await asyncio.wait_for(done.wait(), 10)
         await asyncio.to_thread(store.close)
         return told

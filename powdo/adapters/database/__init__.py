@@ -4,7 +4,7 @@ from powdo.adapters.database.activity import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored
-from powdo.adapters.database.store import Store
+from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Worker
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Stored",
     "StoredEvent",
     "Worker",
+    "enrolled",
     "stored_event",
 ]

@@ -19,7 +19,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from powdo.errors import BusyError, CannotCreateError, ConfigurationError, OutputError, RetryLaterError
+from powdo.errors import (
+    BusyError,
+    CannotCreateError,
+    ConfigurationError,
+    InputMissingError,
+    OutputError,
+    RetryLaterError,
+)
 
 #: The newest migration; a test holds it against `migrations/versions`.
 HEAD = "0001"
@@ -28,20 +35,25 @@ _MIGRATION_LOCK = 0x706F77646F  # any number all of us agree on
 
 
 class Database:
-    """One database, migrated to the current schema; `close` gives its connections back."""
+    """One database, migrated to the current schema; `close` gives its connections back.
 
-    def __init__(self, url: str) -> None:
+    One that is not there is made, unless *create* is false: that raises InputMissingError.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
         self._url = _normal_url(url)
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self.shown = self._url.render_as_string(hide_password=True)
-        if self.sqlite:
+        if self.sqlite and create:
             _prepare_file(self._url.database)
+        elif self.sqlite and not Path(self._url.database or "").is_file():
+            raise self._missing()
         with self._translated():
             self._engine = _make_engine(self._url, sqlite=self.sqlite)
             self._writer = self._engine.execution_options(powdo_write=True)
         # A connection that is dropped without being closed is a warning in PostgreSQL's driver.
         self.close = weakref.finalize(self, self._engine.dispose)
-        self._migrate()
+        self._migrate(create=create)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -65,9 +77,16 @@ class Database:
 
         return postgresql.insert(table)
 
-    def _migrate(self) -> None:
-        if self._version() == HEAD:
+    def _missing(self) -> InputMissingError:
+        return InputMissingError(f"there is no database '{self.shown}'")
+
+    def _migrate(self, *, create: bool) -> None:
+        version = self._version()
+        if version == HEAD:
             return
+        if version is None and not create:
+            self.close()
+            raise self._missing()
         with self.write() as connection:
             if not self.sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))

@@ -6,7 +6,8 @@ from powdo.adapters.database.activity import Activity
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.intake import Intake
 from powdo.adapters.database.ledger import Ledger
-from powdo.adapters.database.workers import Workers
+from powdo.adapters.database.workers import Worker, Workers
+from powdo.errors import InputMissingError
 
 
 class Store(Workers, Activity, Intake, Ledger):
@@ -23,3 +24,15 @@ class Store(Workers, Activity, Intake, Ledger):
     def close(self) -> None:
         """Give the database connections back."""
         self._database.close()
+
+
+def enrolled(url: str) -> list[Worker]:
+    """Return the workers, removed ones too; none where there is no database, and none is made."""
+    try:
+        database = Database(url, create=False)
+    except InputMissingError:
+        return []
+    try:
+        return Workers(database).workers()
+    finally:
+        database.close()

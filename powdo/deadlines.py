@@ -94,3 +94,16 @@ class Deadlines:
 
 def _late(peer: str) -> RetryLaterError:
     return RetryLaterError(f"cannot reach '{peer}': timed out")
+
+
+def innermost(error: requests.ConnectionError) -> str:
+    """Return the innermost words of a connection error."""
+    inner: BaseException = error
+    for _ in range(8):
+        following = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
+        if not isinstance(following, BaseException):
+            break
+        inner = following
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    return (str(inner).rpartition(": ")[2] or "connection failed")[:120].lower()

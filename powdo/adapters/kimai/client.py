@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import requests
 
 from powdo import __version__
-from powdo.deadlines import Deadlines
+from powdo.deadlines import Deadlines, innermost
 from powdo.errors import KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError
 
 MAX_ANSWER = 32 << 20
@@ -156,7 +156,7 @@ class Client:
         except requests.Timeout:
             raise RetryLaterError(f"cannot reach '{self.url}': timed out") from None
         except requests.ConnectionError as error:
-            raise RetryLaterError(f"cannot reach '{self.url}': {_reason(error)}") from None
+            raise RetryLaterError(f"cannot reach '{self.url}': {innermost(error)}") from None
         except (requests.RequestException, ValueError) as error:
             raise self._nonsense(f"answers nonsense: {type(error).__name__}") from None
         return self._judge(response, raw, f"{method} {path}")
@@ -217,16 +217,3 @@ class Client:
             last = min(int(total), _MAX_PAGES)
             yield from (item for item in answer.data if isinstance(item, dict))
             page += 1
-
-
-def _reason(error: requests.ConnectionError) -> str:
-    """Return the innermost words of a connection error."""
-    inner: BaseException = error
-    for _ in range(8):
-        following = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
-        if not isinstance(following, BaseException):
-            break
-        inner = following
-    if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror.lower()
-    return (str(inner).rpartition(": ")[2] or "connection failed")[:120].lower()

@@ -31,12 +31,20 @@ _SECTIONS: dict[str, type] = {
     "timesheets": schema.Timesheets,
     "relay": schema.Relay,
     "blossom": schema.Blossom,
+    "allow": schema.Allow,
 }
 
 
-_VARIABLES = {
-    "NOSTR_RELAY_URL": (("worker", "relays"), ("dvm", "relays")),
-    "NOSTR_PUBLIC_RELAYS": (("worker", "fan_out"),),
+def _relays(text: str) -> tuple[str, ...]:
+    return schema.relay_urls([url.strip() for url in text.split(",") if url.strip()])
+
+
+_VARIABLES: dict[str, tuple[schema.Parse, tuple[tuple[str, str], ...]]] = {
+    "NOSTR_RELAY_URL": (_relays, (("worker", "relays"), ("dvm", "relays"))),
+    "NOSTR_PUBLIC_RELAYS": (_relays, (("worker", "fan_out"),)),
+    "NOSTR_RELAY_ADMIN_URL": (schema.http_url, (("allow", "url"),)),
+    "NOSTR_ENABLED": (schema.switch, (("allow", "enabled"),)),
+    "NOSTR_ALLOWLIST_SYNC_INTERVAL": (schema.pause, (("allow", "interval"),)),
 }
 
 
@@ -55,6 +63,7 @@ class Settings(NamedTuple):
     timesheets: schema.Timesheets = schema.Timesheets()
     relay: schema.Relay = schema.Relay()
     blossom: schema.Blossom = schema.Blossom()
+    allow: schema.Allow = schema.Allow()
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -150,6 +159,18 @@ class Settings(NamedTuple):
             file=self.kimai.token_file,
             command=self.kimai.token_command,
             hint="make one in Kimai (profile, API access) and name it with token_file in [kimai]",
+        ).read(environment.variables())
+
+    def relay_admin_secret(self) -> str:
+        """Return the secret with which the relay's list is changed. Raises: KeyRejectedError."""
+        return SecretSource(
+            label="secret of the relay's admin API",
+            variable="NOSTR_RELAY_ADMIN_SECRET",
+            credential="relay-admin-secret",
+            file=self.allow.secret_file,
+            command=self.allow.secret_command,
+            hint="set NOSTR_RELAY_ADMIN_SECRET or NOSTR_RELAY_ADMIN_SECRET_FILE, "
+            "or name its file with secret_file in [allow]",
         ).read(environment.variables())
 
 
@@ -261,15 +282,15 @@ def _rules(content: Any, problems: list[str]) -> tuple[Rule, ...]:
 
 
 def _apply_environment(values: dict[str, Any], variables: Mapping[str, str], problems: list[str]) -> None:
-    """Let NOSTR_RELAY_URL and NOSTR_PUBLIC_RELAYS beat the file's relays."""
-    for variable, places in _VARIABLES.items():
-        urls = [url.strip() for url in variables.get(variable, "").split(",") if url.strip()]
-        if not urls:
+    """Let the variables that have a key in the file beat it."""
+    for variable, (read, places) in _VARIABLES.items():
+        text = variables.get(variable, "").strip(" ,")
+        if not text:
             continue
         try:
-            relays = schema.relay_urls(urls)
+            value = read(text)
         except PowdoError as error:
             problems.append(f"{variable}: {error.message}")
             continue
         for name, option in places:
-            values[name] = values.get(name, _SECTIONS[name]())._replace(**{option: relays})
+            values[name] = values.get(name, _SECTIONS[name]())._replace(**{option: value})

@@ -41,6 +41,14 @@ def flag(value: Any) -> bool:
     return value
 
 
+def switch(value: Any) -> bool:
+    """Return true or false, of an environment variable's text too."""
+    word = value.strip().lower() if isinstance(value, str) else None
+    if word in ("1", "true", "yes", "on"):
+        return True
+    return False if word in ("0", "false", "no", "off") else flag(value)
+
+
 def number(value: Any) -> int:
     """Return a whole number from 0."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -127,6 +135,14 @@ def squares(value: Any) -> int:
     if not isinstance(value, int) or (value != 0 and not 2 <= value <= 256):
         raise ConfigurationError(f"'{value}' is neither true, false, 0 nor a whole number from 2 to 256")
     return value
+
+
+def pause(value: Any) -> int:
+    """Return the seconds of a duration that is at least one."""
+    seconds = parse_duration(value)
+    if not seconds:
+        raise ConfigurationError("0 is no pause; use a second or more")
+    return seconds
 
 
 def share(value: Any) -> float:
@@ -250,3 +266,13 @@ class Blossom(NamedTuple):
     open: Annotated[bool, flag] = False
     max_size: Annotated[int, parse_size] = 64 << 20
     private: Annotated[bool, flag] = False
+
+
+class Allow(NamedTuple):
+    """[allow]: how the relay is told whom to let in."""
+
+    url: Annotated[str | None, http_url] = None
+    secret_file: Annotated[Path | None, path] = None
+    secret_command: Annotated[str | None, text] = None
+    interval: Annotated[int, pause] = 300
+    enabled: Annotated[bool, flag] = True

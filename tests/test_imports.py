@@ -16,8 +16,8 @@ HELP = 45
 #: `demo` also loads what starts the other commands.
 DEMO = 65
 HEAVY = {
-    "PIL", "aiohttp", "alembic", "coincurve", "cryptography", "mss", "nacl", "nostr", "pyzipper", "requests",
-    "sqlalchemy", "tabulate", "websockets",
+    "PIL", "aiohttp", "alembic", "coincurve", "cryptography", "jeepney", "mss", "nacl", "nostr", "pyzipper",
+    "requests", "sqlalchemy", "tabulate", "websockets",
 }  # fmt: skip
 #: What a filter that gets no record has use for all the same.
 IDLE = {

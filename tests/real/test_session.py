@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from powdo.adapters.screen.session import is_locked
-from tests.capture_helpers import stop
+from tests.bus import session_bus
 from tests.parts import needed
 from tests.screensaver_double import ScreenSaver
 
@@ -20,17 +18,8 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a session bus."""
-    ours, theirs = os.pipe()
-    path = tmp_path_factory.mktemp("bus") / "bus"
-    command = [needed("dbus-daemon"), "--session", "--nofork", f"--address=unix:path={path}"]
-    process = subprocess.Popen([*command, f"--print-address={theirs}"], pass_fds=(theirs,))
-    os.close(theirs)
-    with os.fdopen(ours) as answer:
-        answer.readline()
-    try:
-        yield f"unix:path={path}"
-    finally:
-        stop(process)
+    with session_bus(tmp_path_factory.mktemp("bus")) as address:
+        yield address
 
 
 @pytest.mark.parametrize("tool", ["busctl", "gdbus"])

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from powdo.settings.desktop import Desktop, authority_file
 
 if TYPE_CHECKING:
     from powdo.adapters.screen.grab import Frame
+    from powdo.adapters.screen.wayland import Compositor
 
     Frames = list[tuple[int, Frame]]  # with the number of the monitor
 
@@ -158,9 +159,25 @@ def _wayland(desktop: Desktop, wishes: Wishes) -> Frames | Look:
             return refused
         if not any(output.lit for output in compositor.outputs):
             return _DARK
-        frames = tools.shoot(compositor, desktop.variables, wishes.folder)
+        frames = _shot(compositor, desktop.variables, wishes.folder)
         return _refused(wayland.ask(path).windows, wishes) or frames
     except tools.Missing as missing:
         return Look(reason=missing.reason, detail=missing.detail)
     except RetryLaterError as error:
         return Look(reason="no-display", detail=error.message)
+
+
+def _shot(compositor: Compositor, variables: Mapping[str, str], folder: Folder) -> Frames:
+    """Return what the compositor's tool gives, or else the desktop's portal. Raises: tools.Missing."""
+    from powdo.adapters.screen import tools
+
+    try:
+        return tools.shoot(compositor, variables, folder)
+    except tools.Missing as missing:
+        from powdo.adapters.screen import portal
+
+        try:
+            return [(1, portal.shoot(variables))]
+        except tools.Missing as further:
+            reason = missing.reason if further.reason == "no-portal" else further.reason
+            raise tools.Missing(reason, f"{missing.detail}; {further.detail}") from None

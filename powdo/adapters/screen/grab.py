@@ -63,6 +63,15 @@ def _is_plain(image: Image.Image) -> bool:
     return len(image.getcolors(1) or ()) == 1
 
 
+def decoded(data: bytes) -> Frame | None:
+    """Return the frame in *data*, a PNG or PPM; None when there is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PPM", "PNG")) as image:
+            return Frame(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
 def grab(display: str | None) -> list[Frame] | str:
     """Return each monitor of *display* (None: this system's own screen), or why it cannot be grabbed."""
     make = getattr(mss, "MSS", None) or mss.mss  # the name until mss 10.2

@@ -9,16 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
-
-from powdo.adapters.screen.grab import Frame
+from powdo.adapters.screen.grab import Frame, decoded
 from powdo.adapters.screen.wayland import Compositor
 
 _TIMEOUT = 20.0
@@ -105,8 +102,7 @@ def _run(program: str, flags: Sequence[str], variables: Mapping[str, str], folde
 
 
 def _image(program: str, data: bytes) -> Frame:
-    try:
-        with Image.open(io.BytesIO(data), formats=("PPM", "PNG")) as image:
-            return Frame(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise Missing("tool-failed", f"'{program}' gave no image") from None
+    frame = decoded(data)
+    if frame is None:
+        raise Missing("tool-failed", f"'{program}' gave no image")
+    return frame

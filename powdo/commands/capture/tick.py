@@ -29,6 +29,8 @@ _HINTS = {
     "no-display": "run it in the desktop session, set DISPLAY, or use --no-screenshots",
     "wayland-unsupported": "log in with an X session, or use --no-screenshots",
     "no-tool": "install it, or use --no-screenshots",
+    "portal-refused": "powdo-capture(1) tells how to allow them again",
+    "portal-silent": "answer the desktop's question at the next capture",
     "windows-unknown": "only without deny and private in [capture] are its screenshots taken",
 }
 

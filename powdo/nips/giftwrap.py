@@ -10,10 +10,9 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from powdo.errors import BadRecordError, PeerProtocolError
-from powdo.lines import decode_json
 from powdo.nips import nip44
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
@@ -117,9 +116,9 @@ def _check_wrap(event: Event, recipient: SecretKey, now: int | None) -> None:
 
 
 def _open_seal(event: Event, recipient: SecretKey) -> Event:
-    obj = _decrypt(event, nip44.conversation_key(recipient, event.pubkey), "seal")
+    text = _decrypt(event, nip44.conversation_key(recipient, event.pubkey), "seal")
     try:
-        sealed = Event.from_json(obj)
+        sealed = Event.parse(text)
     except BadRecordError as error:
         raise PeerProtocolError(f"the seal is malformed: {error.message}") from None
     if sealed.kind != SEAL:
@@ -134,9 +133,9 @@ def _open_seal(event: Event, recipient: SecretKey) -> Event:
 
 
 def _open_rumor(sealed: Event, recipient: SecretKey) -> Unsigned:
-    obj = _decrypt(sealed, nip44.known_key(recipient, sealed.pubkey), "rumor")
+    text = _decrypt(sealed, nip44.known_key(recipient, sealed.pubkey), "rumor")
     try:
-        rumor = Unsigned.from_json(obj)
+        rumor = Unsigned.parse(text)
     except BadRecordError as error:
         raise PeerProtocolError(f"the rumor is malformed: {error.message}") from None
     if rumor.pubkey != sealed.pubkey:
@@ -144,10 +143,9 @@ def _open_rumor(sealed: Event, recipient: SecretKey) -> Unsigned:
     return rumor
 
 
-def _decrypt(event: Event, key: bytes, what: str) -> Any:
-    """Return the JSON value inside *event*, whose signature has been checked."""
+def _decrypt(event: Event, key: bytes, what: str) -> str:
+    """Return the text inside *event*, whose signature has been checked."""
     try:
-        text = nip44.decrypt(event.content, key)
-        return decode_json(text.encode())
-    except (BadRecordError, PeerProtocolError) as error:
+        return nip44.decrypt(event.content, key)
+    except PeerProtocolError as error:
         raise PeerProtocolError(f"the {what} cannot be opened: {error.message}") from None

@@ -129,10 +129,10 @@ def test_latest_points_are_kept_and_no_more() -> None:
     """A public key met again is not looked up on the curve again; what is no point is refused each time."""
     curve.point.cache_clear()
     keys = [SecretKey(number.to_bytes(32, "big")) for number in range(1, 200)]
-    for key in keys:
+    for key in keys[1:]:
         signature = key.sign(bytes(32), bytes(32))
         assert verify(key.pubkey, bytes(32), signature)
-        assert not verify(keys[0].pubkey, bytes(32), signature) or key is keys[0]
+        assert not verify(keys[0].pubkey, bytes(32), signature)
         with pytest.raises(BadRecordError):
             keys[0].ecdh_x("ff" * 32)
     kept = curve.point.cache_info()

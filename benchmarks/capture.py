@@ -92,7 +92,7 @@ def screen(folder: Path) -> Iterator[str]:
     os.close(theirs)
     with os.fdopen(ours) as answer:
         display = f":{answer.readline().strip()}"
-    source = measure.ROOT / "powdo/records.py"
+    source = measure.ROOT / "powdo/records/__init__.py"
     windows = [
         subprocess.Popen(
             ["xterm", "-geometry", f"155x40+{x}+{y}", "-bg", colour, "-e", f"cat {source}; sleep 600"],

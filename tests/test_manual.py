@@ -14,8 +14,9 @@ import click
 import pytest
 from manual import MAN, commands, flags_in, flags_of, pages, powdo_lines
 
-from powdo import cli, records, settings
+from powdo import cli, settings
 from powdo.errors import SEVERITY
+from powdo.records import Bundle, Capture, Published, operator
 from powdo.settings import schema
 from powdo.worktime.rules import Rule, parse_rules
 from tests.parts import needed
@@ -34,7 +35,13 @@ SECTIONS = {
         *(schema.Kimai, schema.Timesheets, schema.Relay, schema.Blossom),
     )
 }
-RECORDS = {kind.TYPE: kind for kind in records.Record.__subclasses__()}
+RECORDS = {
+    kind.TYPE: kind
+    for kind in (
+        *(Capture, Bundle, Published),
+        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Listening),
+    )
+}
 
 every_page = pytest.mark.parametrize("name", PAGES)
 every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -12,27 +12,28 @@ from hypothesis import strategies as st
 
 from powdo.errors import BadRecordError
 from powdo.lines import decode_line, encode_line
-from powdo.records import Bundle, Capture, Ingested, Listening, Published, Record, Rejected, Timesheet
+from powdo.records import Bundle, Capture, Published, Record
+from powdo.records.operator import Ingested, Listening, Rejected, Timesheet
 
 KINDS = (Capture, Bundle, Published, Ingested, Rejected, Timesheet, Listening)
 _NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _SAMPLES: dict[str, Any] = {
-    "_text": "t",
-    "_integer": 7,
-    "_flag": True,
-    "_moment": "2026-03-02T09:00:00Z",
-    "_hex32": "ab" * 32,
-    "_texts": ["a", "b"],
-    "_objects": [{"url": "https://b.example/x"}],
+    "text": "t",
+    "integer": 7,
+    "flag": True,
+    "moment": "2026-03-02T09:00:00Z",
+    "hex32": "ab" * 32,
+    "texts": ["a", "b"],
+    "objects": [{"url": "https://b.example/x"}],
 }
 _WRONG: dict[str, list[Any]] = {
-    "_text": [1, [], {}, False],
-    "_integer": [-1, "7", 1.5, True, 1 << 53],
-    "_flag": [1, "true", []],
-    "_moment": [0, "2026-03-02", "today"],
-    "_hex32": ["AB" * 32, "ab" * 31, "zz" * 32, 5, "ab" * 31 + "é" * 2],
-    "_texts": ["a", [1], {}],
-    "_objects": [["a"], {}, "x"],
+    "text": [1, [], {}, False],
+    "integer": [-1, "7", 1.5, True, 1 << 53],
+    "flag": [1, "true", []],
+    "moment": [0, "2026-03-02", "today"],
+    "hex32": ["AB" * 32, "ab" * 31, "zz" * 32, 5, "ab" * 31 + "é" * 2],
+    "texts": ["a", [1], {}],
+    "objects": [["a"], {}, "x"],
 }
 
 

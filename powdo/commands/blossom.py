@@ -46,7 +46,7 @@ def serve(
     """Keep blobs for listed keys and serve them by their sha256."""
     from powdo import loops
     from powdo.errors import ConfigurationError, UsageError
-    from powdo.records import Listening
+    from powdo.records.operator import Listening
     from powdo.servers.blossom.app import serve as serve_blossom
     from powdo.servers.blossom.config import Config
     from powdo.servers.proxies import parse_networks

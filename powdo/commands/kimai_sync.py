@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
     from powdo.adapters.kimai.sync import Syncer
     from powdo.adapters.kimai.telling import Person
-    from powdo.records import Timesheet
+    from powdo.records.operator import Timesheet
     from powdo.worktime.intervals import Interval
 
 
@@ -119,7 +119,7 @@ class _Session:
     def take(self, record: dict[str, Any], user: str | None) -> Iterator[Timesheet]:
         """Yield what was done about one `ingested` record, or one worker of whom something is new."""
         from powdo.errors import BadRecordError
-        from powdo.records import Ingested, Rejected
+        from powdo.records.operator import Ingested, Rejected
         from powdo.worktime.intervals import Interval
         from powdo.worktime.manifest import micros
 

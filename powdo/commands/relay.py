@@ -53,7 +53,7 @@ def serve(
     import asyncio
 
     from powdo import loops
-    from powdo.records import Listening
+    from powdo.records.operator import Listening
     from powdo.servers.relay.application import Relay
     from powdo.settings.units import is_loopback
 

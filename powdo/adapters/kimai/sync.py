@@ -17,7 +17,7 @@ from powdo.adapters.kimai.client import Client
 from powdo.adapters.kimai.telling import Person, Store, as_block, record
 from powdo.adapters.kimai.timesheets import Timesheets
 from powdo.errors import PowdoError, RefusedError
-from powdo.records import Timesheet
+from powdo.records.operator import Timesheet
 from powdo.worktime import reconcile
 from powdo.worktime.book import MARGIN
 from powdo.worktime.intervals import Interval

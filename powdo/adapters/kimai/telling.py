@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from powdo.adapters.kimai.catalogue import Booking
-from powdo.records import Timesheet
+from powdo.records.operator import Timesheet
 from powdo.worktime.activity import Bucket
 from powdo.worktime.book import Book
 from powdo.worktime.intervals import SECOND

@@ -18,7 +18,7 @@ from powdo.options import Run, command, filter_options, network_options, pending
 if TYPE_CHECKING:
     from powdo.adapters.database import Item, Refusal, Stored
     from powdo.nips.event import Event
-    from powdo.records import Ingested, Rejected
+    from powdo.records.operator import Ingested, Rejected
 
     Records = Iterator[Ingested | Rejected]
 
@@ -100,7 +100,7 @@ class _Ingester:
             yield from self._process(item, queued=True)
             return
         from powdo.nips.event import Event
-        from powdo.records import Rejected
+        from powdo.records.operator import Rejected
 
         event = Event.from_json(obj)
         try:
@@ -174,7 +174,7 @@ def _error(refusal: Refusal) -> PowdoError:
 
 def _rejected(refusal: Refusal) -> Rejected:
     from powdo.nips.bech32 import encode_npub
-    from powdo.records import Rejected
+    from powdo.records.operator import Rejected
 
     return Rejected(
         wrap=refusal.wrap,
@@ -186,7 +186,7 @@ def _rejected(refusal: Refusal) -> Rejected:
 
 def _ingested(stored: Stored) -> Ingested:
     from powdo.nips.bech32 import encode_npub
-    from powdo.records import Ingested
+    from powdo.records.operator import Ingested
     from powdo.worktime.manifest import from_micros
 
     return Ingested(

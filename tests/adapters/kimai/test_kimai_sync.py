@@ -15,7 +15,7 @@ from powdo.adapters.kimai.client import Client
 from powdo.adapters.kimai.sync import Syncer
 from powdo.adapters.kimai.telling import Person
 from powdo.errors import KeyRejectedError, PowdoError, RetryLaterError
-from powdo.records import Timesheet
+from powdo.records.operator import Timesheet
 from powdo.worktime.book import Book
 from powdo.worktime.intervals import Interval
 from powdo.worktime.reconcile import SentTimesheet

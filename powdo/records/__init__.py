@@ -5,6 +5,9 @@ Rules:
 - our own records carry `type` and `v`; Nostr events and blob descriptors travel bare;
 - keys we do not know are kept in `extra` and written again;
 - times are RFC 3339 UTC with `Z`; bytes travel as path + sha256.
+
+Here is what the stages at the worker's pass on; the operator's records stand in `powdo.records.operator`, so
+that a stage does not make classes that it never uses.
 """
 
 from __future__ import annotations
@@ -32,13 +35,9 @@ __all__ = [
     "VERSION",
     "Bundle",
     "Capture",
-    "Ingested",
     "JsonObject",
-    "Listening",
     "Published",
     "Record",
-    "Rejected",
-    "Timesheet",
     "decode_json",
     "decode_line",
     "encode_json",
@@ -56,48 +55,56 @@ _Check = Callable[[object], object]
 _HEX = re.compile(r"[0-9a-f]*", re.ASCII)
 
 
-def _text(value: object) -> object:
+def text(value: object) -> object:
+    """Return *value* if it is a string. Raises: BadRecordError."""
     if not isinstance(value, str):
         raise BadRecordError("must be a string")
     return value
 
 
-def _integer(value: object) -> object:
+def integer(value: object) -> object:
+    """Return *value* if it is a whole number below 2**53. Raises: BadRecordError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
         raise BadRecordError("must be a whole number")
     return value
 
 
-def _flag(value: object) -> object:
+def flag(value: object) -> object:
+    """Return *value* if it is true or false. Raises: BadRecordError."""
     if not isinstance(value, bool):
         raise BadRecordError("must be true or false")
     return value
 
 
-def _moment(value: object) -> object:
-    return parse_time(cast(str, _text(value)))
+def moment(value: object) -> object:
+    """Return the instant of an RFC 3339 time. Raises: BadRecordError."""
+    return parse_time(cast(str, text(value)))
 
 
-def _hex32(value: object) -> object:
-    text = cast(str, _text(value))
-    if len(text) != 64 or not _HEX.fullmatch(text):
+def hex32(value: object) -> object:
+    """Return *value* if it is 32 bytes in lower-case hex. Raises: BadRecordError."""
+    digits = cast(str, text(value))
+    if len(digits) != 64 or not _HEX.fullmatch(digits):
         raise BadRecordError("must be 64 lower-case hex digits")
-    return text
+    return digits
 
 
-def _texts(value: object) -> object:
+def texts(value: object) -> object:
+    """Return a list of strings as a tuple. Raises: BadRecordError."""
     if not isinstance(value, list):
         raise BadRecordError("must be a list")
-    return tuple(_text(item) for item in value)
+    return tuple(text(item) for item in value)
 
 
-def _objects(value: object) -> object:
+def objects(value: object) -> object:
+    """Return a list of objects as a tuple. Raises: BadRecordError."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise BadRecordError("must be a list of objects")
     return tuple(value)
 
 
-def _checked(check: _Check, default: Any = MISSING) -> Any:
+def checked(check: _Check, default: Any = MISSING) -> Any:
+    """Return a field whose value *check* passes; one with a default may be absent."""
     if default is MISSING:
         return field(metadata={"check": check})
     return field(default=default, metadata={"check": check})
@@ -157,15 +164,15 @@ class Capture(Record):
 
     TYPE = "capture"
 
-    id: str = _checked(_text)
-    sequence: int = _checked(_integer)
-    device: str = _checked(_text)
-    begin: datetime = _checked(_moment)
-    end: datetime = _checked(_moment)
-    path: str = _checked(_text)
-    screenshots: int = _checked(_integer)
-    bucket_events: int = _checked(_integer)
-    absent: tuple[str, ...] = _checked(_texts, ())
+    id: str = checked(text)
+    sequence: int = checked(integer)
+    device: str = checked(text)
+    begin: datetime = checked(moment)
+    end: datetime = checked(moment)
+    path: str = checked(text)
+    screenshots: int = checked(integer)
+    bucket_events: int = checked(integer)
+    absent: tuple[str, ...] = checked(texts, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,18 +184,18 @@ class Bundle(Record):
 
     TYPE = "bundle"
 
-    id: str = _checked(_text)
-    sequence: int = _checked(_integer)
-    device: str = _checked(_text)
-    begin: datetime = _checked(_moment)
-    end: datetime = _checked(_moment)
-    path: str = _checked(_text)
-    sha256: str = _checked(_hex32)
-    ox: str = _checked(_hex32)
-    size: int = _checked(_integer)
-    salt: str = _checked(_text)
-    key: str | None = _checked(_hex32, None)
-    blobs: tuple[JsonObject, ...] = _checked(_objects, ())
+    id: str = checked(text)
+    sequence: int = checked(integer)
+    device: str = checked(text)
+    begin: datetime = checked(moment)
+    end: datetime = checked(moment)
+    path: str = checked(text)
+    sha256: str = checked(hex32)
+    ox: str = checked(hex32)
+    size: int = checked(integer)
+    salt: str = checked(text)
+    key: str | None = checked(hex32, None)
+    blobs: tuple[JsonObject, ...] = checked(objects, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,70 +204,7 @@ class Published(Record):
 
     TYPE = "published"
 
-    id: str = _checked(_hex32)
-    relay: str = _checked(_text)
-    accepted: bool = _checked(_flag)
-    message: str = _checked(_text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ingested(Record):
-    """One bundle the DVM has checked and stored; *wrap* and *rumor* are event ids."""
-
-    TYPE = "ingested"
-
-    wrap: str = _checked(_hex32)
-    rumor: str = _checked(_hex32)
-    worker: str = _checked(_text)
-    npub: str = _checked(_text)
-    device: str = _checked(_text)
-    sequence: int = _checked(_integer)
-    begin: datetime = _checked(_moment)
-    end: datetime = _checked(_moment)
-    sha256: str = _checked(_hex32)
-    size: int = _checked(_integer)
-    screenshots: int = _checked(_integer)
-    bucket_events: int = _checked(_integer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected(Record):
-    """One gift wrap the DVM refuses for good, and why."""
-
-    TYPE = "rejected"
-
-    wrap: str | None = _checked(_text, None)
-    reason: str = _checked(_text)
-    rumor: str | None = _checked(_text, None)
-    npub: str | None = _checked(_text, None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timesheet(Record):
-    """One timesheet and, after `kimai-sync`, what became of it in Kimai."""
-
-    TYPE = "timesheet"
-
-    begin: datetime = _checked(_moment)
-    end: datetime = _checked(_moment)
-    seconds: int = _checked(_integer)
-    user: str = _checked(_text)
-    project: str = _checked(_text)
-    activity: str = _checked(_text)
-    customer: str | None = _checked(_text, None)
-    tags: tuple[str, ...] = _checked(_texts, ())
-    billable: bool | None = _checked(_flag, None)
-    description: str = _checked(_text, "")
-    source: str = _checked(_text)
-    algorithm: str = _checked(_text)
-    action: str | None = _checked(_text, None)
-    kimai_id: int | None = _checked(_integer, None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listening(Record):
-    """A server is ready at *url*."""
-
-    TYPE = "listening"
-
-    url: str = _checked(_text)
+    id: str = checked(hex32)
+    relay: str = checked(text)
+    accepted: bool = checked(flag)
+    message: str = checked(text)

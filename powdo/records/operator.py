@@ -1,0 +1,71 @@
+"""The records that the operator's side writes: what was ingested, timesheets, a server that listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from powdo.records import Record, checked, flag, hex32, integer, moment, text, texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested(Record):
+    """One bundle the DVM has checked and stored; *wrap* and *rumor* are event ids."""
+
+    TYPE = "ingested"
+
+    wrap: str = checked(hex32)
+    rumor: str = checked(hex32)
+    worker: str = checked(text)
+    npub: str = checked(text)
+    device: str = checked(text)
+    sequence: int = checked(integer)
+    begin: datetime = checked(moment)
+    end: datetime = checked(moment)
+    sha256: str = checked(hex32)
+    size: int = checked(integer)
+    screenshots: int = checked(integer)
+    bucket_events: int = checked(integer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected(Record):
+    """One gift wrap the DVM refuses for good, and why."""
+
+    TYPE = "rejected"
+
+    wrap: str | None = checked(text, None)
+    reason: str = checked(text)
+    rumor: str | None = checked(text, None)
+    npub: str | None = checked(text, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timesheet(Record):
+    """One timesheet and, after `kimai-sync`, what became of it in Kimai."""
+
+    TYPE = "timesheet"
+
+    begin: datetime = checked(moment)
+    end: datetime = checked(moment)
+    seconds: int = checked(integer)
+    user: str = checked(text)
+    project: str = checked(text)
+    activity: str = checked(text)
+    customer: str | None = checked(text, None)
+    tags: tuple[str, ...] = checked(texts, ())
+    billable: bool | None = checked(flag, None)
+    description: str = checked(text, "")
+    source: str = checked(text)
+    algorithm: str = checked(text)
+    action: str | None = checked(text, None)
+    kimai_id: int | None = checked(integer, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening(Record):
+    """A server is ready at *url*."""
+
+    TYPE = "listening"
+
+    url: str = checked(text)

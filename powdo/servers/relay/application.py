@@ -17,6 +17,7 @@ from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.policy import Policy
+from powdo.servers.relay.rates import Meter, Rates
 from powdo.servers.relay.store import Store
 from powdo.servers.relay.writing import Outcome, Write
 
@@ -78,6 +79,7 @@ class Relay:
         self._config = config
         self._connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
+        self._rates = Rates(config.policy.limits)
         self._stopping = False
 
     async def serve(self, listening: Callable[[str], None], stop: asyncio.Event) -> None:
@@ -151,7 +153,7 @@ class Relay:
         await socket.prepare(request)
         if request.transport is None:
             return socket  # gone already
-        connection = Connection(self, socket, request.transport)
+        connection = Connection(self, socket, request.transport, Meter(self._rates, address))
         self._connections.add(connection)
         self._addresses[address] += 1
         try:

@@ -35,13 +35,16 @@ from powdo.nips.relay_messages import (
 )
 from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.outgoing import Outgoing
-from powdo.servers.relay.policy import WRAPS, Policy, decide
+from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 from powdo.servers.relay.query import is_ephemeral
+from powdo.servers.relay.rates import Meter
 from powdo.servers.relay.store import Store
 from powdo.servers.relay.writing import Outcome, Write
 
 _MOST_KEYS = 16
 _MOST_HELD = 4096
+_TOO_FAST = "rate-limited: wait a minute, then go on more slowly"
+_TOO_MANY = Verdict(False, _TOO_FAST)
 
 
 class Context(Protocol):
@@ -69,10 +72,13 @@ class _Subscription:
 class Connection:
     """One client."""
 
-    def __init__(self, context: Context, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, context: Context, socket: web.WebSocketResponse, transport: asyncio.Transport, meter: Meter
+    ) -> None:
         self._context = context
         self._limits = context.policy.limits
         self._socket = socket
+        self._meter = meter
         self._outgoing = Outgoing(transport, self._limits)
         self._challenge = secrets.token_hex(16)
         self._keys: set[str] = set()
@@ -140,13 +146,8 @@ class Connection:
     # --- EVENT ---
 
     async def _on_event(self, event: Event) -> None:
-        try:
-            event.verify()
-        except PeerProtocolError as error:
-            self._ok(event.id, False, f"invalid: {error.message}")
-            return
         now = int(time.time())
-        verdict = decide(event, self._context.policy, authenticated=self._keys, now=now)
+        verdict = self._judge(event, now)
         if not verdict.accepted:
             self._ok(event.id, False, verdict.message)
             return
@@ -164,6 +165,21 @@ class Connection:
             self._free.clear()
             await self._free.wait()
 
+    def _judge(self, event: Event, now: int) -> Verdict:
+        """Return whether *event* comes in: paid for, since verifying it is what costs, then verified."""
+        policy, clock = self._context.policy, time.monotonic()
+        member = policy.is_member(self._keys)
+        if not member and not self._meter.may_publish(clock):
+            return _TOO_MANY
+        try:
+            event.verify()
+        except PeerProtocolError as error:
+            return Verdict(False, f"invalid: {error.message}")
+        verdict = decide(event, policy, authenticated=self._keys, now=now)
+        if verdict.accepted and not member and not self._meter.may_store(event, self._keys, clock):
+            return _TOO_MANY
+        return verdict
+
     def written(self, event_id: str, outcome: Outcome) -> None:
         """Answer an event that was stored or refused by the store."""
         self._in_flight -= 1
@@ -173,12 +189,17 @@ class Connection:
     # --- AUTH ---
 
     def _on_auth(self, event: Event) -> None:
+        clock = time.monotonic()
+        if not self._meter.may_authenticate(clock):
+            self._ok(event.id, False, "rate-limited: too many attempts that proved nothing")
+            return
         named = event.tag("relay") or ""
         urls = self._context.urls
         try:
             url = next((url for url in urls if normalize_url(url) == normalize_url(named)), urls[0])
             pubkey = check_auth(event, self._challenge, url, int(time.time()))
         except PeerProtocolError as error:
+            self._meter.failed(clock)
             self._ok(event.id, False, f"invalid: {error.message}")
             return
         if len(self._keys) >= _MOST_KEYS and pubkey not in self._keys:
@@ -208,6 +229,8 @@ class Connection:
 
     def _refusal(self, request: Request) -> str | None:
         limits = self._limits
+        if not self._context.policy.is_member(self._keys) and not self._meter.may_ask(time.monotonic()):
+            return _TOO_FAST
         if len(request.filters) > limits.max_filters:
             return f"invalid: at most {limits.max_filters} filters"
         if sum(_size(asked) for asked in request.filters) > limits.max_filter_values:

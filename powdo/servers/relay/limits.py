@@ -25,6 +25,12 @@ class Limits:
     #: Stored gift wraps of senders unknown, let in by proof of work: for one recipient, and in all.
     stranger_wraps_per_recipient: int = 1000
     stranger_wraps: int = 100_000
+    #: Of one connection and of one public key that is not on the list; an address has five times as much.
+    #: 0: no limit.
+    events_per_minute: int = 0
+    requests_per_minute: int = 0
+    #: Of one address.
+    failed_auths_per_minute: int = 0
     in_flight: int = 512
     waiting: int = 8192
     backlog: int = 4 << 20

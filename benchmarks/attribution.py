@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo
 import measure
 
 from powdo.adapters.database import Store, stored_event
-from powdo.adapters.database.activity import add_events
+from powdo.adapters.database.buckets import BucketName, add_events
 from powdo.worktime import tally
 from powdo.worktime.activity import parse_bucket_event
 from powdo.worktime.book import MARGIN, Book
@@ -76,12 +76,15 @@ class Ours:
 
     def _fill(self, export: dict[str, Any]) -> None:
         database = self.store.database
+        buckets = [
+            (
+                BucketName("d", name, bucket["type"], bucket["client"], bucket["hostname"]),
+                [stored_event(parse_bucket_event(item)) for item in bucket["events"]],
+            )
+            for name, bucket in export["buckets"].items()
+        ]
         with database.write() as connection:
-            for name, bucket in export["buckets"].items():
-                names = {"device_id": "d", "bucket": name, "type": bucket["type"], "client": bucket["client"]}
-                events = [stored_event(parse_bucket_event(item)) for item in bucket["events"]]
-                names["hostname"] = bucket["hostname"]
-                add_events(connection, database, self.worker.id, names, events)
+            add_events(connection, database, self.worker.id, buckets)
 
     def totals(self) -> dict[str | None, int]:
         """Return microseconds by app."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from powdo.adapters.database import Store, Worker, stored_event
-from powdo.adapters.database.activity import add_events
+from powdo.adapters.database.buckets import BucketName, add_events
 from powdo.adapters.database.tables import dirty
 from powdo.worktime.activity import BucketEvent
 from powdo.worktime.intervals import MINUTE, SECOND
@@ -51,14 +51,15 @@ _IDS = {
 def add(store: Store, worker: Worker, kind: str, *worked: Span, mark: bool = True) -> None:
     """Store that *worker* did *kind* in *worked*, as `ingest` would."""
     with store._database.write() as connection:
-        for type_, events in spans(kind, worked).items():
-            if not events:
-                continue
-            names = {
-                "device_id": "00000000-0000-4000-8000-000000000001", "bucket": _IDS[type_], "type": type_,
-                "client": "test", "hostname": "box",
-            }  # fmt: skip
-            add_events(connection, store._database, worker.id, names, [stored_event(one) for one in events])
+        buckets = [
+            (
+                BucketName("00000000-0000-4000-8000-000000000001", _IDS[type_], type_, "test", "box"),
+                [stored_event(one) for one in events],
+            )
+            for type_, events in spans(kind, worked).items()
+            if events
+        ]
+        add_events(connection, store._database, worker.id, buckets)
         if mark:
             for begin, end in worked:
                 row = {"worker_id": worker.id, "begin_us": at(begin), "end_us": at(end)}

@@ -1,6 +1,6 @@
 """The DVM's database: workers, inbox, what was ingested, and what was sent to Kimai."""
 
-from powdo.adapters.database.activity import StoredEvent, stored_event
+from powdo.adapters.database.buckets import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored

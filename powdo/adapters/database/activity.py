@@ -5,39 +5,16 @@ A bucket remembers its longest bucket event, so a period is read with one range 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
-from powdo.errors import BadRecordError
 from powdo.worktime.flood import Bucket, BucketEvent
-
-# Made once: `json.dumps` makes an encoder for each of a bundle's bucket events.
-_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False).encode
-
-
-class StoredEvent(NamedTuple):
-    """A bucket event as it is stored: *data* as canonical JSON, *digest* to tell it from another."""
-
-    begin: int
-    end: int
-    digest: str
-    data: str
-
-
-def stored_event(event: BucketEvent) -> StoredEvent:
-    """Return *event* with its data in the one spelling that is hashed and stored. Raises: BadRecordError."""
-    try:
-        data = _encode(event.data)
-    except (ValueError, RecursionError):  # 1e999 is JSON, and too large for a number
-        raise BadRecordError("data that cannot be written as JSON") from None
-    return StoredEvent(event.begin, event.end, hashlib.sha256(data.encode("ascii")).hexdigest()[:32], data)
 
 
 class Activity:
@@ -117,60 +94,3 @@ def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -
     texts = list({row[2]: None for row in rows})
     known = dict(zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True))
     return tuple([BucketEvent(first, last, known[text]) for first, last, text in rows])
-
-
-def add_events(
-    connection: sa.Connection,
-    database: Database,
-    worker: int,
-    names: Mapping[str, str],
-    events: Sequence[StoredEvent],
-) -> None:
-    """Add *events* to the bucket that *names* (device_id, bucket, type, client, hostname) say.
-
-    A bucket event that is there already is not doubled; one that has grown since is lengthened.
-    """
-    longest = max((event.end - event.begin for event in events), default=0)
-    add_bucket, add_event = _inserts(database)
-    values = {"worker_id": worker, "longest_us": longest, **names}
-    number: int = connection.execute(add_bucket, values).scalar_one()
-    # In the order of the key: two runs that add the same rows then wait for each other, never in a circle.
-    rows = [
-        {"bucket_id": number, "begin_us": begin, "digest": digest, "end_us": end, "data": data}
-        for begin, end, digest, data in sorted(events)
-    ]
-    if rows:
-        connection.execute(add_event, rows)
-
-
-_known: dict[bool, tuple[Any, Any]] = {}
-
-
-def _inserts(database: Database) -> tuple[Any, Any]:
-    """Return what adds a bucket and what adds a bucket event; made once: making takes longer than running."""
-    found = _known.get(database.sqlite)
-    if found is None:
-        found = _known[database.sqlite] = (_insert_bucket(database), _insert_event(database))
-    return found
-
-
-def _insert_bucket(database: Database) -> Any:
-    insert = database.insert(bucket)
-    greater = sa.case(
-        (insert.excluded.longest_us > bucket.c.longest_us, insert.excluded.longest_us),
-        else_=bucket.c.longest_us,
-    )
-    insert = insert.on_conflict_do_update(
-        index_elements=["worker_id", "device_id", "bucket"], set_={"longest_us": greater}
-    )
-    return insert.returning(bucket.c.id)
-
-
-def _insert_event(database: Database) -> Any:
-    insert = database.insert(bucket_event)
-    grown = sa.case(
-        (insert.excluded.end_us > bucket_event.c.end_us, insert.excluded.end_us), else_=bucket_event.c.end_us
-    )
-    return insert.on_conflict_do_update(
-        index_elements=["bucket_id", "begin_us", "digest"], set_={"end_us": grown}
-    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Database:
         self._url = _normal_url(url)
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self.shown = self._url.render_as_string(hide_password=True)
+        self._statements: dict[Callable[[Database], Any], Any] = {}
         if self.sqlite and create:
             _prepare_file(self._url.database)
         elif self.sqlite and not Path(self._url.database or "").is_file():
@@ -66,6 +67,17 @@ class Database:
         """Return a connection whose changes are durable once the block ends without an error."""
         with self._translated(), self._writer.begin() as connection:
             yield connection
+
+    def once(self, make: Callable[[Database], Any]) -> Any:
+        """Return the statement that *make* gives, made once: making one takes longer than running it."""
+        found = self._statements.get(make)
+        if found is None:
+            found = self._statements[make] = make(self)
+        return found
+
+    def text(self, statement: sa.Insert) -> str:
+        """Return *statement* as the driver takes it, with a place for each value in their order."""
+        return str(statement.compile(dialect=self._engine.dialect))
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT that knows ON CONFLICT."""
@@ -183,7 +195,11 @@ def _prepare_file(name: str | None) -> None:
 def _make_engine(url: sa.URL, *, sqlite: bool) -> sa.Engine:
     if not sqlite:
         return sa.create_engine(
-            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
+            url,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            paramstyle="format",  # values by their order, as in SQLite, where statements are text
+            connect_args={"connect_timeout": 10},
         )
     engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_MS / 1000})
 

@@ -57,18 +57,8 @@ class Inbox:
             return self._add(connection, event, relay, int(time.time()) if now is None else now)
 
     def _add(self, connection: sa.Connection, event: Mapping[str, Any], relay: str, now: int) -> bool:
-        values = {
-            "wrap": event["id"],
-            "event": json.dumps(event, separators=(",", ":")),
-            "relay": relay,
-            "received_at": now,
-            "state": "waiting",
-            "attempts": 0,
-            "next_at": now,
-            "lease_until": 0,
-        }
-        insert = self._database.insert(inbox).values(values).on_conflict_do_nothing()
-        return connection.execute(insert.returning(inbox.c.wrap)).scalar() is not None
+        insert = self._database.once(_insert)
+        return connection.execute(insert, _waiting(event, relay, now)).scalar() is not None
 
     def knows(self, wrap: str) -> bool:
         """Return whether the gift wrap with the id *wrap* was ever added."""
@@ -123,15 +113,12 @@ class Inbox:
 
         None when another run holds it or it is done.
         """
-        wanted = (
-            sa.select(inbox)
-            .where(inbox.c.wrap == event["id"], inbox.c.state == "waiting")
-            .where(sa.or_(inbox.c.lease_until <= now, inbox.c.lease_by == self._me))
-            .with_for_update(skip_locked=True)
-        )
+        values = _waiting(event, "", now) | {"lease_until": now + lease, "lease_by": self._me}
         with self._database.write() as connection:
-            self._add(connection, event, "", now)
-            return next(iter(self._take(connection, wanted, now + lease)), None)
+            row = connection.execute(self._database.once(_insert_or_claim), values).one_or_none()
+        if row is None:
+            return None
+        return Item(wrap=values["wrap"], event=event, received_at=row.received_at, attempts=row.attempts)
 
     def _take(self, connection: sa.Connection, query: sa.Select[Any], until: int) -> list[Item]:
         rows = connection.execute(query).all()
@@ -214,10 +201,45 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _waiting(event: Mapping[str, Any], relay: str, now: int) -> dict[str, Any]:
+    return {
+        "wrap": event["id"],
+        "event": json.dumps(event, separators=(",", ":")),
+        "relay": relay,
+        "received_at": now,
+        "state": "waiting",
+        "attempts": 0,
+        "next_at": now,
+        "lease_until": 0,
+        "lease_by": None,
+    }
+
+
+def _insert(database: Database) -> Any:
+    return database.insert(inbox).on_conflict_do_nothing().returning(inbox.c.wrap)
+
+
+def _insert_or_claim(database: Database) -> Any:
+    """Return what adds a wrap with a lease on it, or takes the lease on one that waits and is free."""
+    insert = database.insert(inbox)
+    lease = {name: insert.excluded[name] for name in ("lease_until", "lease_by")}
+    free = sa.or_(inbox.c.lease_until <= insert.excluded.received_at, inbox.c.lease_by == lease["lease_by"])
+    insert = insert.on_conflict_do_update(
+        index_elements=["wrap"], set_=lease, where=(inbox.c.state == "waiting") & free
+    )
+    return insert.returning(inbox.c.received_at, inbox.c.attempts)
+
+
+_FINISH = (
+    inbox.update()
+    .where(inbox.c.wrap == sa.bindparam("done"))
+    .values(state="done", lease_until=0, lease_by=None, event=None, error=None)
+)
+
+
 def finish(connection: sa.Connection, wrap: str, outcome: str) -> None:
     """Mark *wrap* as done on *connection*; of strangers only the last are remembered."""
-    values: dict[str, Any] = {"state": "done", "outcome": outcome, "lease_until": 0, "lease_by": None}
-    connection.execute(inbox.update().where(inbox.c.wrap == wrap).values(event=None, error=None, **values))
+    connection.execute(_FINISH, {"done": wrap, "outcome": outcome})
     if outcome != "stranger":
         return
     strangers = sa.select(inbox.c.wrap).where(inbox.c.outcome == "stranger")

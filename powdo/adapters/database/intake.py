@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from powdo.adapters.database.activity import StoredEvent, add_events
+from powdo.adapters.database.buckets import BucketName, StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.inbox import finish, storable
 from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, worker
@@ -84,16 +85,15 @@ class Intake:
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)
 
-    def find(self, *, wrap: str | None = None, rumor: str | None = None) -> Stored | None:
-        """Return the bundle that came in *wrap* or as *rumor*."""
-        where = bundle.c.wrap == wrap if rumor is None else bundle.c.rumor == rumor
+    def find(self, wrap: str) -> Stored | None:
+        """Return the bundle that came in *wrap*."""
         with self._database.read() as connection:
-            return _stored(connection, where)
+            return _one(connection, _IN_WRAP, wrap=wrap)
 
-    def find_blob(self, worker_id: int, sha256: str) -> Stored | None:
-        """Return the bundle whose blob has *sha256*, if that worker sent it."""
+    def known(self, worker: int, rumor: str, sha256: str) -> Stored | None:
+        """Return the bundle that came as *rumor*, or whose blob has *sha256* and is that *worker*'s."""
         with self._database.read() as connection:
-            return _stored(connection, (bundle.c.worker_id == worker_id) & (bundle.c.sha256 == sha256))
+            return _one(connection, _KNOWN, worker_id=worker, rumor=rumor, sha256=sha256)
 
     def refusal(self, wrap: str) -> Refusal | None:
         """Return why *wrap* was refused, if it was."""
@@ -123,13 +123,13 @@ class Intake:
                 return stored, False
             self._add_contents(connection, number, delivery)
             finish(connection, delivery.wrap, "ingested")
-            added = _stored(connection, bundle.c.id == number)
+            added = _one(connection, _ADDED, id=number)
         assert added is not None
         return added, True
 
     def _add_bundle(self, connection: sa.Connection, delivery: Delivery) -> int | None:
         manifest = delivery.manifest
-        values = {name: getattr(delivery, name) for name in _SAME} | {
+        values: dict[str, Any] = {name: getattr(delivery, name) for name in _SAME} | {
             "worker_id": delivery.worker,
             "device": manifest.device,
             "sequence": manifest.sequence,
@@ -145,22 +145,19 @@ class Intake:
             "ingested_at": int(time.time()),
             "receipt_due": True,
         }
-        insert = self._database.insert(bundle).values(values).on_conflict_do_nothing()
-        number: int | None = connection.execute(insert.returning(bundle.c.id)).scalar()
+        number: int | None = connection.execute(self._database.once(_insert_bundle), values).scalar()
         return number
 
     def _add_contents(self, connection: sa.Connection, number: int, delivery: Delivery) -> None:
         manifest = delivery.manifest
-        for item in sorted(manifest.buckets, key=lambda one: (one.device_id, one.id)):
-            names = {
-                "device_id": item.device_id or manifest.device,
-                "bucket": item.id,
-                "type": item.type,
-                "client": item.client,
-                "hostname": item.hostname,
-            }
-            events = delivery.bucket_events.get(item.file, ())
-            add_events(connection, self._database, delivery.worker, names, events)
+        buckets = [
+            (
+                BucketName(item.device_id or manifest.device, item.id, item.type, item.client, item.hostname),
+                delivery.bucket_events.get(item.file, ()),
+            )
+            for item in manifest.buckets
+        ]
+        add_events(connection, self._database, delivery.worker, buckets)
         pictures = [
             {
                 "bundle_id": number,
@@ -176,10 +173,9 @@ class Intake:
             for item in manifest.screenshots
         ]
         if pictures:
-            connection.execute(screenshot.insert(), pictures)
-        connection.execute(
-            dirty.insert().values(worker_id=delivery.worker, begin_us=manifest.begin, end_us=manifest.end)
-        )
+            connection.execute(_ADD_SCREENSHOT, pictures)
+        period = {"worker_id": delivery.worker, "begin_us": manifest.begin, "end_us": manifest.end}
+        connection.execute(_ADD_DIRTY, period)
 
     def duplicate(self, wrap: str, stored: Stored) -> None:
         """Take *wrap*, which brings what is *stored* already, out of the queue."""
@@ -222,12 +218,13 @@ _SAME = (
 def _same(connection: sa.Connection, delivery: Delivery) -> Stored:
     """Return the stored bundle that *delivery* repeats. Raises: PeerProtocolError when it is another one."""
     manifest = delivery.manifest
-    place = (
-        (bundle.c.worker_id == delivery.worker)
-        & (bundle.c.device == manifest.device)
-        & (bundle.c.sequence == manifest.sequence)
+    found = _one(
+        connection,
+        _IN_PLACE,
+        worker_id=delivery.worker,
+        device=manifest.device,
+        sequence=manifest.sequence,
     )
-    found = _stored(connection, place)
     if found is None or found.root != delivery.link.root:
         raise PeerProtocolError(
             f"another bundle has the place {manifest.sequence} in the chain of device '{manifest.device}'"
@@ -242,11 +239,35 @@ def _repeat(connection: sa.Connection, wrap: str, stored: Stored) -> None:
         connection.execute(bundle.update().where(bundle.c.rumor == stored.rumor).values(receipt_due=True))
 
 
-def _stored(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Stored | None:
-    columns = [getattr(bundle.c, name) for name in Stored.__slots__ if name != "worker"]
-    query = sa.select(*columns, worker.c.name.label("worker")).join_from(bundle, worker).where(where)
-    row = connection.execute(query.limit(1)).one_or_none()
+_STORED = (
+    sa.select(
+        *(bundle.c[name] for name in Stored.__slots__ if name != "worker"), worker.c.name.label("worker")
+    )
+    .join_from(bundle, worker)
+    .limit(1)
+)
+
+
+def _told(name: str) -> sa.ColumnElement[bool]:
+    return bundle.c[name] == sa.bindparam(name)
+
+
+_ADDED = _STORED.where(_told("id"))
+_IN_WRAP = _STORED.where(_told("wrap"))
+_IN_PLACE = _STORED.where(_told("worker_id"), _told("device"), _told("sequence"))
+_KNOWN = _STORED.where(_told("rumor") | (_told("worker_id") & _told("sha256"))).order_by(~_told("rumor"))
+
+
+def _one(connection: sa.Connection, query: sa.Select[Any], **values: object) -> Stored | None:
+    row = connection.execute(query, values).one_or_none()
     return None if row is None else Stored(**row._mapping)
+
+
+_ADD_SCREENSHOT, _ADD_DIRTY = screenshot.insert(), dirty.insert().inline()
+
+
+def _insert_bundle(database: Database) -> Any:
+    return database.insert(bundle).on_conflict_do_nothing().returning(bundle.c.id)
 
 
 def _forget_oldest(connection: sa.Connection) -> None:

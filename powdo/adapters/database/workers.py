@@ -110,14 +110,18 @@ class Workers:
             raise UsageError(f"no worker is called '{name}'", hint="`powdo users list` shows them")
         return [found]
 
-    def author(self, pubkey: str) -> Worker | None:
-        """Return the worker whose identity *pubkey* is, unless they were removed."""
-        theirs = sa.select(worker_key.c.worker_id).where(
-            worker_key.c.pubkey == pubkey, worker_key.c.role == "identity"
-        )
+    def author(self, pubkey: str) -> int | None:
+        """Return the number of the worker whose identity *pubkey* is, unless they were removed."""
         with self._database.read() as connection:
-            return next(iter(_load(connection, worker.c.id.in_(theirs) & ~worker.c.disabled)), None)
+            found: int | None = connection.execute(_AUTHOR, {"pubkey": pubkey}).scalar()
+        return found
 
+
+_AUTHOR = (
+    sa.select(worker.c.id)
+    .join_from(worker_key, worker)
+    .where(worker_key.c.pubkey == sa.bindparam("pubkey"), worker_key.c.role == "identity", ~worker.c.disabled)
+)
 
 _ROLES = {"identity": "an identity", "access": "an access key"}
 

@@ -136,7 +136,7 @@ class _Ingester:
         if outcome == "rejected":
             yield from self._tell(self._store.refusal(event.id))
         elif outcome == "ingested":
-            yield from self._tell(self._store.find(wrap=event.id))
+            yield from self._tell(self._store.find(event.id))
         elif outcome == "duplicate":
             yield from self._tell(self._receiver.known(event))
         elif outcome == "stranger" and self._receiver.enrolled(event):

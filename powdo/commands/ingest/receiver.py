@@ -33,7 +33,6 @@ from powdo.worktime.link import LINK_KIND
 from powdo.worktime.manifest import BucketFile
 
 if TYPE_CHECKING:
-    from powdo.adapters.database import Worker
     from powdo.adapters.evidence import Evidence
     from powdo.nips.curve import SecretKey
 
@@ -97,7 +96,7 @@ class Receiver:
                     status=error.status,
                     rumor=rumor.id,
                     pubkey=rumor.pubkey,
-                    worker=worker.id,
+                    worker=worker,
                 )
             )
 
@@ -118,13 +117,12 @@ class Receiver:
         """Return whether the author of the gift wrap *event* is a worker by now."""
         return self._store.author(unwrap(event, self._key).rumor.pubkey) is not None
 
-    def _stored(self, unwrapped: Unwrapped, worker: Worker, message: FileMessage) -> Stored | None:
-        found = self._store.find(rumor=unwrapped.rumor.id)
-        return found or self._store.find_blob(worker.id, message.x)
+    def _stored(self, unwrapped: Unwrapped, worker: int, message: FileMessage) -> Stored | None:
+        return self._store.known(worker, unwrapped.rumor.id, message.x)
 
     # --- one file message ---
 
-    def _take(self, unwrapped: Unwrapped, worker: Worker, received_at: int) -> Stored:
+    def _take(self, unwrapped: Unwrapped, worker: int, received_at: int) -> Stored:
         message = FileMessage.from_rumor(unwrapped.rumor)
         known = self._stored(unwrapped, worker, message)
         if known is not None:
@@ -195,7 +193,7 @@ class Receiver:
 # --- from an opened bundle to what is stored -------------------------------------------------------
 
 
-def _delivery(unwrapped: Unwrapped, worker: Worker, message: FileMessage, opened: Opened) -> Delivery:
+def _delivery(unwrapped: Unwrapped, worker: int, message: FileMessage, opened: Opened) -> Delivery:
     event = opened.proof["event"]
     if opened.manifest.bucket_events > _MOST_EVENTS:
         raise BadRecordError(f"the bundle holds more than {_MOST_EVENTS} bucket events")
@@ -205,7 +203,7 @@ def _delivery(unwrapped: Unwrapped, worker: Worker, message: FileMessage, opened
         if told["event"] is not None:
             _check_signature(told["event"], told["link"], unwrapped.rumor.pubkey)
     return Delivery(
-        worker=worker.id,
+        worker=worker,
         wrap=unwrapped.wrap.id,
         rumor=unwrapped.rumor.id,
         pubkey=unwrapped.rumor.pubkey,

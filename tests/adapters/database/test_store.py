@@ -150,9 +150,9 @@ def test_a_bundle_is_stored_with_all_it_brings(store: Store, database: Database,
     assert new
     assert (
         stored
-        == store.find(wrap=hexes(0))
-        == store.find(rumor=hexes(1000))
-        == store.find_blob(ana, hexes(2000))
+        == store.find(hexes(0))
+        == store.known(ana, hexes(1000), "")
+        == store.known(ana, "", hexes(2000))
     )
     assert (stored.worker, stored.screenshots, stored.bucket_events) == ("ana", 1, 3)
     (bucket,) = store.bucket_events(ana, T0, T0 + HOUR)
@@ -189,7 +189,7 @@ def test_one_place_in_the_chain_holds_one_root(store: Store, ana: int) -> None:
     store.store(delivery(ana, 0, [window(1, 2)]))
     with pytest.raises(PeerProtocolError, match="place 1 in the chain"):
         store.store(delivery(ana, 5, [window(5, 6)], sequence=1))
-    assert store.find(wrap=hexes(5)) is None
+    assert store.find(hexes(5)) is None
     assert len(store.bucket_events(ana, T0, T0 + 9 * HOUR)[0].events) == 1
 
 

@@ -72,6 +72,11 @@ def serve(
         run.console.warning(
             "clients that come by another name cannot authenticate", hint="give the public address with --url"
         )
+    if is_loopback(config.host) and config.url is not None and not config.trusted_proxies:
+        run.console.warning(
+            "all clients count as one address, which has its limits",
+            hint="name the proxy with --trusted-proxy",
+        )
     server = Relay(config)
 
     async def main(stop: asyncio.Event) -> None:
@@ -97,8 +102,9 @@ def _config(
     from powdo.servers.allowlist import Allowlist
     from powdo.servers.proxies import parse_networks
     from powdo.servers.relay.application import Config
+    from powdo.servers.relay.limits import Limits
     from powdo.servers.relay.policy import Policy
-    from powdo.settings.units import check_url, parse_listen
+    from powdo.settings.units import check_url, is_loopback, parse_listen
 
     if data is None:
         raise UsageError("no folder for the events", hint="give --data DIR, or data in [relay]")
@@ -116,5 +122,10 @@ def _config(
         data=data,
         url=check_url(url, ("ws",)) if url else None,
         trusted_proxies=parse_networks(proxies),
-        policy=Policy(allowed=Allowlist(data / "allowlist.json", allowed), open=open_, min_pow=min_pow),
+        policy=Policy(
+            allowed=Allowlist(data / "allowlist.json", allowed),
+            open=open_,
+            min_pow=min_pow,
+            limits=Limits.of(section, public=url is not None or not is_loopback(host)),
+        ),
     )

@@ -56,6 +56,20 @@ def number(value: Any) -> int:
     return value
 
 
+def some(value: Any) -> int:
+    """Return a whole number from 1."""
+    if number(value) == 0:
+        raise ConfigurationError("'0' is too few")
+    return number(value)
+
+
+def age(value: Any) -> int:
+    """Return a duration that a gift wrap's date allows: two days back (NIP-59), a day and more of waiting."""
+    if parse_duration(value) < 4 * 86400:
+        raise ConfigurationError(f"'{value}' is less than 4d: gift wraps are dated back and may wait")
+    return parse_duration(value)
+
+
 def path(value: Any) -> Path:
     """Return an absolute path; `~` is the home directory."""
     return Path(text(value)).expanduser().absolute()
@@ -244,7 +258,7 @@ class Timesheets(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """[relay]: as the flags of `relay serve`."""
+    """[relay]: as the flags of `relay serve`, and what one client may ask of it."""
 
     listen: Annotated[str, address] = "127.0.0.1:7777"
     data: Annotated[Path | None, path] = None
@@ -253,6 +267,22 @@ class Relay(NamedTuple):
     allow: Annotated[tuple[str, ...], many(pubkey)] = ()
     open: Annotated[bool, flag] = False
     min_pow: Annotated[int, number] = 0
+    retention: Annotated[int, parse_duration] = 30 * 86400
+    stranger_wraps_per_recipient: Annotated[int, number] = 1000
+    stranger_wraps: Annotated[int, number] = 100_000
+    events_per_minute: Annotated[int | None, number] = None
+    requests_per_minute: Annotated[int | None, number] = None
+    failed_auths_per_minute: Annotated[int | None, number] = None
+    oldest: Annotated[int, age] = 3 * 365 * 86400
+    newest: Annotated[int, parse_duration] = 900
+    max_message: Annotated[int, parse_size] = 256 << 10
+    max_tags: Annotated[int, some] = 2500
+    max_subscriptions: Annotated[int, some] = 32
+    max_filters: Annotated[int, some] = 16
+    max_filter_values: Annotated[int, some] = 2000
+    max_limit: Annotated[int, some] = 500
+    max_connections: Annotated[int, some] = 10_000
+    max_connections_per_address: Annotated[int, some] = 128
 
 
 class Blossom(NamedTuple):

@@ -13,6 +13,8 @@ from aiohttp import web
 
 from powdo import __version__
 from powdo.errors import CannotCreateError
+from powdo.nips.kinds import GIFT_WRAP
+from powdo.nips.relay_messages import MAX_SUBSCRIPTION_ID
 from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
@@ -45,16 +47,16 @@ class Config:
 def information(policy: Policy) -> dict[str, object]:
     """Return the relay information document (NIP-11): the limits that are really enforced."""
     limits = policy.limits
-    return {
+    document: dict[str, object] = {
         "name": "powdo relay",
         "description": "Keeps gift wraps for their recipients; only those on its allowlist publish here.",
         "supported_nips": list(NIPS),
-        "software": "powdo",
         "version": __version__,
         "limitation": {
             "max_message_length": limits.max_message,
             "max_subscriptions": limits.max_subscriptions,
-            "max_subid_length": 64,
+            "max_filters": limits.max_filters,
+            "max_subid_length": MAX_SUBSCRIPTION_ID,
             "max_limit": limits.max_limit,
             "default_limit": limits.max_limit,
             "max_event_tags": limits.max_tags,
@@ -66,6 +68,9 @@ def information(policy: Policy) -> dict[str, object]:
             "created_at_upper_limit": limits.newest,
         },
     }
+    if limits.retention:
+        document["retention"] = [{"kinds": [GIFT_WRAP], "time": limits.retention}]
+    return document
 
 
 class Relay:

@@ -27,6 +27,7 @@ Tags = tuple[tuple[str, ...], ...]
 MAX_KIND = 65535
 MAX_TIME = 2**53
 
+_ARRAY = (list, tuple)
 _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 _is_hex128 = re.compile("[0-9a-f]{128}").fullmatch
 
@@ -76,7 +77,7 @@ class Event(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Return the event as minified JSON in UTF-8. Raises: BadRecordError, as `serialize` does."""
-        return _dumps(self.to_json())
+        return _dumps(self._asdict())
 
     def verify(self) -> None:
         """Return when id and signature are right.
@@ -113,7 +114,7 @@ class Unsigned(NamedTuple):
     @property
     def id(self) -> str:
         """The id its contents give."""
-        return event_id(self.pubkey, self.created_at, self.kind, self.tags, self.content)
+        return event_id(*self)
 
     @classmethod
     def parse(cls, data: bytes | str) -> Unsigned:
@@ -152,7 +153,7 @@ class Unsigned(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Return the rumor as minified JSON in UTF-8. Raises: BadRecordError, as `serialize` does."""
-        return _dumps(self.to_json())
+        return _dumps({"id": self.id, **self._asdict()})
 
     def tag(self, name: str) -> str | None:
         """Return the value of the first tag *name*, None when there is none."""
@@ -181,9 +182,8 @@ def sign(unsigned: Unsigned, key: SecretKey, aux: bytes) -> Event:
     """Return *unsigned* signed by *key*, with 32 bytes of fresh randomness *aux*."""
     if unsigned.pubkey != key.pubkey:
         raise ValueError("the event's author is not the owner of the key")
-    body = (unsigned.pubkey, unsigned.created_at, unsigned.kind, unsigned.tags, unsigned.content)
-    digest = sha256(serialize(*body)).digest()
-    return Event(digest.hex(), *body, key.sign(digest, aux).hex())
+    digest = sha256(serialize(*unsigned)).digest()
+    return Event(digest.hex(), *unsigned, key.sign(digest, aux).hex())
 
 
 def is_expired(event: Event | Unsigned, now: int) -> bool:
@@ -249,11 +249,11 @@ def _body(fields: Mapping[str, object]) -> tuple[str, int, int, Tags, str]:
 
 
 def _tags(value: object) -> Tags:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, _ARRAY):
         raise BadRecordError("field 'tags' must be an array")
     try:
         for tag in value:
-            if not isinstance(tag, list | tuple) or not tag:
+            if not isinstance(tag, _ARRAY) or not tag:
                 raise TypeError
             "".join(tag).encode()  # refuses in one step what is no string, and lone surrogates
     except TypeError:

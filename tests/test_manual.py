@@ -32,14 +32,14 @@ SECTIONS = {
     kind.__name__.lower(): kind
     for kind in (
         *(schema.Identity, schema.Worker, schema.Capture, schema.Dvm),
-        *(schema.Kimai, schema.Timesheets, schema.Relay, schema.Blossom),
+        *(schema.Kimai, schema.Timesheets, schema.Relay, schema.Blossom, schema.Allow),
     )
 }
 RECORDS = {
     kind.TYPE: kind
     for kind in (
         *(Capture, Bundle, Published),
-        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Listening),
+        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Listening, operator.Synced),
     )
 }
 

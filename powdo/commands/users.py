@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from powdo.errors import PowdoError, UsageError
-from powdo.options import Run, command, dry_run_option, group, report_options
+from powdo.options import Run, command, dry_run_option, group, network_options, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
@@ -32,6 +32,7 @@ def users() -> None:
 @click.option("--access", multiple=True, metavar="NPUB", help="A pseudonym that relay and Blossom may know.")
 @click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
 @click.option("--timezone", metavar="TZ", help="Where the worker's days begin and end.")
+@network_options
 @dry_run_option
 def add(
     run: Run,
@@ -40,11 +41,13 @@ def add(
     access: tuple[str, ...],
     kimai_user: int | None,
     timezone: str | None,
+    timeout: float,
     dry_run: bool,
 ) -> None:
     """Enroll a worker by their npubs, or add to what is known of one.
 
-    With -n write the worker as `users show --json` would, and change nothing.
+    The relay of [allow] is told of their access keys; while it is away that waits in a queue. With -n write
+    the worker as `users show --json` would, and change nothing.
     """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
@@ -58,6 +61,8 @@ def add(
         )
     if dry_run:
         run.emit(_row(worker))
+    else:
+        _tell_relay(run, worker, timeout)
 
 
 @command("list", parent=users, epilog="powdo users list --json | jq -r '.access[]'")
@@ -86,18 +91,26 @@ def show(run: Run, name: str, json: bool, headers: bool) -> None:
 
 @command("remove", parent=users, epilog="powdo users remove ana")
 @click.argument("name")
+@network_options
 @dry_run_option
-def remove(run: Run, name: str, dry_run: bool) -> None:
+def remove(run: Run, name: str, timeout: float, dry_run: bool) -> None:
     """Refuse what a worker sends from now on.
 
-    What they sent is kept; `users add` enrolls them again. With -n write the worker as `users show --json`
-    would, and change nothing.
+    What they sent is kept; `users add` enrolls them again. The relay of [allow] is told to let their access
+    keys in no longer. With -n write the worker as `users show --json` would, and change nothing.
     """
     with _store(run) as store:
-        if dry_run:
-            run.emit(_row(_known(store.worker(name), name)) | {"removed": True})
-        else:
-            _known(store.remove(name), name)
+        worker = _known(store.worker(name) if dry_run else store.remove(name), name)
+    if dry_run:
+        run.emit(_row(worker) | {"removed": True})
+    else:
+        _tell_relay(run, worker, timeout)
+
+
+def _tell_relay(run: Run, worker: Worker, timeout: float) -> None:
+    from powdo.admission import tell_of
+
+    tell_of(run, worker, timeout)
 
 
 @contextmanager

@@ -69,3 +69,14 @@ class Listening(Record):
     TYPE = "listening"
 
     url: str = checked(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced(Record):
+    """What a sync of the allowlist changed on the relay, and how many keys it lets in now."""
+
+    TYPE = "synced"
+
+    added: int = checked(integer)
+    removed: int = checked(integer)
+    total: int = checked(integer)

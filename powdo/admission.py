@@ -1,0 +1,137 @@
+"""Whom the relay shall let in, and how it is told: what `powdo allow` and `powdo users` share.
+
+Rules:
+- wanted is the union of the enrolled workers' access keys, the DVM's own keys, the keys in custody, and
+  what was pinned here;
+- a worker's identity gets there by being pinned only: the public side must not learn of it;
+- a source that cannot be read ends the run, since a part of the union would shut people out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError, PowdoError, RetryLaterError
+
+if TYPE_CHECKING:
+    from powdo.adapters.allow import Client, State
+    from powdo.adapters.database import Worker
+    from powdo.run import Run
+    from powdo.settings import Settings
+
+_LATER = "nothing is lost; `powdo allow flush` or `powdo allow sync` tells it later"
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """Who is wanted, each hex pubkey with the reasons, and which keys are identities of workers."""
+
+    reasons: dict[str, list[str]]
+    identities: frozenset[str]
+
+
+def union(settings: Settings, pins: Iterable[str]) -> Union:
+    """Return whom the relay shall let in. Raises: ConfigurationError, and what databases raise."""
+    from powdo.adapters.database import enrolled
+
+    workers = enrolled(settings.database_url)
+    identities = {pubkey for worker in workers for pubkey in worker.pubkeys}
+    reasons: dict[str, list[str]] = {}
+    for worker in workers:
+        for pubkey in () if worker.disabled else worker.access_pubkeys:
+            reasons.setdefault(pubkey, []).append(f"worker {worker.name}")
+    ours = (settings.identity.user, settings.identity.access_user)
+    for name, pubkey in _custody(settings):
+        if settings.is_operator and name in ours:
+            reasons.setdefault(pubkey, []).append("dvm")
+        elif name == settings.identity.user and settings.identity.access_user not in (None, name):
+            identities.add(pubkey)
+        elif pubkey not in identities:
+            reasons.setdefault(pubkey, []).append(f"custody {name}")
+    for pubkey in pins:
+        reasons.setdefault(pubkey, []).append("pinned")
+    return Union(reasons, frozenset(identities))
+
+
+def _custody(settings: Settings) -> list[tuple[str, str]]:
+    """Return name and pubkey of each key in custody."""
+    from powdo.adapters.keystore import Keystore
+    from powdo.nips.bech32 import decode_npub
+
+    found = []
+    for record in Keystore(settings.keystore_path).records():
+        try:
+            found.append((record["username"], decode_npub(record["nostr"]["npub"])))
+        except BadRecordError:
+            raise ConfigurationError(
+                f"the record of '{record['username']}' in '{settings.keystore_path}' is damaged"
+            ) from None
+    return found
+
+
+# --- the relay ---
+
+
+def is_told(settings: Settings) -> bool:
+    """Return whether there is a relay to be told anything."""
+    return settings.allow.enabled and settings.allow.url is not None
+
+
+def check(settings: Settings) -> None:
+    """Raise ConfigurationError unless there is a relay to be told."""
+    if not settings.allow.enabled:
+        raise ConfigurationError(
+            "telling the relay is switched off", hint="see NOSTR_ENABLED, and enabled in [allow]"
+        )
+    if settings.allow.url is None:
+        raise ConfigurationError(
+            "no relay to tell whom to let in",
+            hint="set NOSTR_RELAY_ADMIN_URL, or url in [allow], to where its admin API is",
+        )
+
+
+def state(run: Run) -> State:
+    """Return what is kept of the relay's list on this side."""
+    from powdo.adapters.allow import State
+
+    return State(run.settings.state_dir, run.console.warning)
+
+
+def connect(settings: Settings, timeout: float) -> Client:
+    """Return a session with the relay's admin API. Raises: ConfigurationError, KeyRejectedError."""
+    from powdo.adapters.allow import Client
+
+    check(settings)
+    return Client(settings.allow.url or "", settings.relay_admin_secret(), timeout=timeout)
+
+
+def tell(run: Run, timeout: float, *, everything: bool = False) -> None:
+    """Tell the relay what is due, or *everything* that waits; what goes wrong is reported, never raised."""
+    from powdo.adapters.allow import flush
+
+    opened: Callable[[], Client] = lambda: connect(run.settings, timeout)  # noqa: E731
+    try:
+        errors = flush(state(run), opened, everything=everything)
+    except (RetryLaterError, KeyRejectedError) as error:
+        errors = [error]
+    for failure in errors:
+        run.fail(_explained(failure))
+
+
+def _explained(error: PowdoError) -> PowdoError:
+    if not isinstance(error, RetryLaterError):
+        return error
+    return RetryLaterError(f"the relay does not know yet: {error.message}", hint=error.hint or _LATER)
+
+
+def tell_of(run: Run, worker: Worker, timeout: float) -> None:
+    """Tell the relay of the access keys of *worker*, who has just been enrolled, changed or removed."""
+    if not is_told(run.settings):
+        return
+    here = state(run)
+    wanted = union(run.settings, here.pins()).reasons
+    here.ask("add", (pubkey for pubkey in worker.access_pubkeys if pubkey in wanted))
+    here.ask("remove", (pubkey for pubkey in worker.access_pubkeys if pubkey not in wanted))
+    tell(run, timeout)

@@ -7,11 +7,10 @@ the master key; both AES-256-GCM with 96-bit IVs and no associated data, binary 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import fcntl
 import json
 import os
-import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ def _seal(master: bytes, plain: bytes) -> tuple[bytes, bytes, bytes]:
     """Return ciphertext, IV and tag."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    iv = secrets.token_bytes(_IV)
+    iv = os.urandom(_IV)
     sealed = AESGCM(master).encrypt(iv, plain, None)
     return sealed[:-_TAG], iv, sealed[-_TAG:]
 
@@ -53,12 +52,12 @@ def _open(master: bytes, sealed: bytes, iv: bytes, tag: bytes) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def new_record(username: str, key: SecretKey, master: bytes) -> UserRecord:
     """Return the record that keeps *key* for *username* under the *master* key."""
-    dek = secrets.token_bytes(32)
+    dek = os.urandom(32)
     encrypted_dek, dek_iv, dek_tag = _seal(master, dek)
     encrypted_nsec, nsec_iv, nsec_tag = _seal(dek, encode_nsec(key.secret_bytes()).encode("ascii"))
     values = (encrypted_dek, dek_iv, dek_tag, encrypted_nsec, nsec_iv, nsec_tag)
@@ -74,7 +73,7 @@ def open_record(record: Mapping[str, Any], master: bytes) -> SecretKey:
     name = record["username"]
     try:
         nostr = record["nostr"]
-        fields = {field: base64.b64decode(nostr[field], validate=True) for field in _FIELDS}
+        fields = {field: binascii.a2b_base64(nostr[field], strict_mode=True) for field in _FIELDS}
     except (KeyError, TypeError, ValueError):
         raise KeyRejectedError(f"the record of '{name}' in the keystore is damaged") from None
     try:
@@ -168,7 +167,7 @@ class Keystore:
 
 def _draw() -> SecretKey:
     """Return a fresh key; the chance that a draw is no valid secret is 2**-128."""
-    return SecretKey(secrets.token_bytes(32))
+    return SecretKey(os.urandom(32))
 
 
 def _plausible(user: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,9 +31,8 @@ class _Post(NamedTuple):
 
 
 def _date_back(now: int) -> int:
-    import secrets
-
-    return now - secrets.randbelow(_BACK)
+    """Return a moment of the two days before *now*; 2**64 is so much more that each is as likely."""
+    return now - int.from_bytes(os.urandom(8), "big") % _BACK
 
 
 def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
@@ -58,8 +58,6 @@ def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
 
 
 def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
-    import secrets
-
     from powdo.nips.curve import SecretKey
     from powdo.nips.giftwrap import seal, wrap
 
@@ -68,16 +66,16 @@ def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
         post.author,
         recipient,
         created_at=_date_back(now),
-        nonce=secrets.token_bytes(32),
-        aux=secrets.token_bytes(32),
+        nonce=os.urandom(32),
+        aux=os.urandom(32),
     )
     return wrap(
         sealed,
-        SecretKey(secrets.token_bytes(32)),
+        SecretKey(os.urandom(32)),
         recipient,
         created_at=_date_back(now),
-        nonce=secrets.token_bytes(32),
-        aux=secrets.token_bytes(32),
+        nonce=os.urandom(32),
+        aux=os.urandom(32),
         expiration=None if post.expiration is None else now + post.expiration,
     )
 

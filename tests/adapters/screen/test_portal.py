@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,3 +284,17 @@ def test_capture(tmp_path: Path, bus: str, picture: Path) -> None:
     assert (shot.monitor, shot.width, shot.height) == (1, 64, 40)
     assert "no screenshot: 'gnome-screenshot' is not installed; the desktop does not allow" in worker.said
     assert "hint: powdo-capture(1) tells how to allow them again" in worker.said
+
+
+def test_end_while_asked(tmp_path: Path, bus: str) -> None:
+    """A capture that waits for the portal's answer ends at once when it is told to."""
+    variables = {"XDG_RUNTIME_DIR": str(tmp_path), "WAYLAND_DISPLAY": "wayland-0"}
+    variables |= {"PATH": str(tmp_path), "DBUS_SESSION_BUS_ADDRESS": bus}
+    worker = Worker(tmp_path, variables=variables)
+    asked = threading.Event()
+    with Portal(bus, asked.set), Compositor(tmp_path / "wayland-0", [GNOME]):
+        process = worker.start("--no-activity")
+        assert asked.wait(20)
+        process.terminate()
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (-signal.SIGTERM, b"")

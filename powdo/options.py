@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ from powdo.run import Run
 __all__ = [
     "Duration",
     "Run",
+    "admin_options",
     "command",
     "dry_run_option",
     "filter_options",
@@ -134,6 +136,30 @@ def dry_run_option(function: F) -> F:
     return click.option(
         "-n", "--dry-run", is_flag=True, help="Write the records it would write and change nothing."
     )(function)
+
+
+def admin_options(function: F) -> F:
+    """Add the flags of an admin API: `admin_secret_file` (a path or None), `admin_ip`, `trusted_proxy`."""
+    options = (
+        click.option(
+            "--trusted-proxy", metavar="CIDR", multiple=True, help="Believe X-Forwarded-For of these."
+        ),
+        click.option(
+            "--admin-ip",
+            metavar="CIDR",
+            multiple=True,
+            help="Let these addresses use the admin API; by default this machine.",
+        ),
+        click.option(
+            "--admin-secret-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Read the secret of the admin API from FILE.",
+        ),
+    )
+    for option in options:
+        function = option(function)
+    return function
 
 
 def report_options(function: F) -> F:

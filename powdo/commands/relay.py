@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from powdo.errors import UsageError
-from powdo.options import Run, command, group
+from powdo.options import Run, admin_options, command, group
 
 if TYPE_CHECKING:
     from powdo.servers.relay.application import Config
@@ -22,61 +22,50 @@ def relay() -> None:
 
 @command("serve", parent=relay, epilog="powdo relay serve --listen 127.0.0.1:0 --data ./relay --allow npub1…")
 @click.option("--listen", metavar="HOST:PORT", help="Listen here; port 0 picks a free one.")
-@click.option("--data", metavar="DIR", help="Keep events and the allowlist in DIR.")
-@click.option("--url", metavar="URL", help="What clients call the relay, when a proxy stands before it.")
-@click.option("--trusted-proxy", metavar="CIDR", multiple=True, help="Believe X-Forwarded-For of these.")
 @click.option(
-    "--allow", metavar="NPUB", multiple=True, help="Let NPUB publish, besides who is in the allowlist file."
+    "--data", metavar="DIR", type=click.Path(path_type=Path), help="Keep events and the allowlist in DIR."
 )
-@click.option("--open", "open_", is_flag=True, help="Let everybody publish.")
+@click.option("--url", metavar="URL", help="What clients call the relay, when a proxy stands before it.")
+@click.option(
+    "--allow",
+    "allowed",
+    metavar="NPUB",
+    multiple=True,
+    help="Let NPUB publish, besides who is in the allowlist file.",
+)
+@click.option(
+    "--allowlist",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Keep the allowlist in FILE instead of DIR/allowlist.json.",
+)
+@click.option("--open", is_flag=True, help="Let everybody publish.")
 @click.option(
     "--min-pow",
     type=click.IntRange(0, 64),
     metavar="BITS",
     help="Let strangers send gift wraps with BITS of proof of work to those on the allowlist.",
 )
-def serve(
-    run: Run,
-    listen: str | None,
-    data: str | None,
-    url: str | None,
-    trusted_proxy: tuple[str, ...],
-    allow: tuple[str, ...],
-    open_: bool,
-    min_pow: int | None,
-) -> None:
+@admin_options
+@click.option("--operator", metavar="NPUB", help="Let NPUB change the allowlist by signed calls (NIP-86).")
+def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **flags: Any) -> None:
     """Serve events, and gift wraps to their recipients only.
 
-    A record with the address is written once clients can connect; SIGTERM ends it cleanly. What DIR's
-    allowlist.json holds is read again when it changes.
+    A record with the address is written once clients can connect; SIGTERM ends it cleanly. The allowlist's
+    file is read again when it changes.
     """
     import asyncio
 
     from powdo import loops
-    from powdo.records.operator import Listening
+    from powdo.records.network import Listening
     from powdo.servers.relay.application import Relay
-    from powdo.settings.units import is_loopback
 
-    section = run.settings.relay
-    config = _config(
-        section,
-        listen=listen or section.listen,
-        data=Path(data) if data else section.data,
-        url=url or section.url,
-        proxies=trusted_proxy or section.trusted_proxy,
-        allow=allow,
-        open_=open_ or section.open,
-        min_pow=section.min_pow if min_pow is None else min_pow,
-    )
-    if not is_loopback(config.host) and config.url is None:
-        run.console.warning(
-            "clients that come by another name cannot authenticate", hint="give the public address with --url"
-        )
-    if is_loopback(config.host) and config.url is not None and not config.trusted_proxies:
-        run.console.warning(
-            "all clients count as one address, which has its limits",
-            hint="name the proxy with --trusted-proxy",
-        )
+    given = {name: value for name, value in flags.items() if value not in (None, ()) and value is not False}
+    secret = run.settings.served_admin_secret(admin_secret_file)
+    config = _config(run, run.settings.relay._replace(**given), _pubkeys("--allow", allowed), secret)
+    if secret is None and flags["admin_ip"]:
+        run.console.warning("the admin API is off", hint="give its secret with --admin-secret-file")
+    _warn(run, config)
     server = Relay(config)
 
     async def main(stop: asyncio.Event) -> None:
@@ -85,20 +74,12 @@ def serve(
     loops.run(main)
 
 
-def _config(
-    section: Section,
-    *,
-    listen: str,
-    data: Path | None,
-    url: str | None,
-    proxies: tuple[str, ...],
-    allow: tuple[str, ...],
-    open_: bool,
-    min_pow: int,
-) -> Config:
-    """Return what the server is started with. Raises: UsageError, ConfigurationError."""
-    from powdo.errors import BadRecordError, CannotCreateError
-    from powdo.nips.bech32 import parse_pubkey
+def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | None) -> Config:
+    """Return what the server is started with. Raises: UsageError, ConfigurationError, KeyRejectedError."""
+    from powdo.servers.admin.api import AdminApi
+    from powdo.servers.admin.guard import Guard
+    from powdo.servers.admin.handlers import Handlers
+    from powdo.servers.admin.management import Management
     from powdo.servers.allowlist import Allowlist
     from powdo.servers.proxies import parse_networks
     from powdo.servers.relay.application import Config
@@ -106,26 +87,74 @@ def _config(
     from powdo.servers.relay.policy import Policy
     from powdo.settings.units import check_url, is_loopback, parse_listen
 
-    if data is None:
-        raise UsageError("no folder for the events", hint="give --data DIR, or data in [relay]")
-    try:
-        allowed = [*section.allow, *(parse_pubkey(item) for item in allow)]
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except BadRecordError as error:
-        raise UsageError(f"--allow: {error.message}", hint=error.hint) from None
-    except OSError as error:
-        raise CannotCreateError(f"cannot create '{data}': {error.strerror}") from None
-    host, port = parse_listen(listen)
+    data = _data(section)
+    host, port = parse_listen(section.listen)
+    proxies = parse_networks(section.trusted_proxy)
+    say = run.console
+    allowlist = Allowlist(
+        section.allowlist or data / "allowlist.json", section.allow + allowed, warn=say.warning
+    )
+    handlers = Handlers(allowlist, tell=say.info, warn=say.warning)
+    operator = _pubkeys("--operator", (section.operator,))[0] if section.operator else None
     return Config(
         host=host,
         port=port,
         data=data,
-        url=check_url(url, ("ws",)) if url else None,
-        trusted_proxies=parse_networks(proxies),
+        url=check_url(section.url, ("ws",)) if section.url else None,
+        trusted_proxies=proxies,
         policy=Policy(
-            allowed=Allowlist(data / "allowlist.json", allowed),
-            open=open_,
-            min_pow=min_pow,
-            limits=Limits.of(section, public=url is not None or not is_loopback(host)),
+            allowed=allowlist,
+            open=section.open,
+            min_pow=section.min_pow,
+            limits=Limits.of(section, public=section.url is not None or not is_loopback(host)),
         ),
+        admin=AdminApi(handlers, Guard(secret, parse_networks(section.admin_ip), proxies))
+        if secret is not None
+        else None,
+        management=Management(handlers, operator) if operator else None,
     )
+
+
+def _data(section: Section) -> Path:
+    """Return the folder for the events, made if need be. Raises: UsageError, CannotCreateError."""
+    from powdo.errors import CannotCreateError
+
+    if section.data is None:
+        raise UsageError("no folder for the events", hint="give --data DIR, or data in [relay]")
+    try:
+        section.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotCreateError(f"cannot create '{section.data}': {error.strerror}") from None
+    return section.data
+
+
+def _pubkeys(flag: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    from powdo.errors import BadRecordError
+    from powdo.nips.bech32 import parse_pubkey
+
+    try:
+        return tuple(parse_pubkey(text) for text in texts)
+    except BadRecordError as error:
+        raise UsageError(f"{flag}: {error.message}", hint=error.hint) from None
+
+
+def _warn(run: Run, config: Config) -> None:
+    """Say what cannot work, or is not safe, where others than this machine reach us."""
+    from powdo.settings.units import is_loopback
+
+    if is_loopback(config.host):
+        if config.url is not None and not config.trusted_proxies:
+            run.console.warning(
+                "all clients count as one address, which has its limits",
+                hint="name the proxy with --trusted-proxy",
+            )
+        return
+    if config.url is None:
+        run.console.warning(
+            "clients that come by another name cannot authenticate", hint="give the public address with --url"
+        )
+    if config.admin is not None and not config.trusted_proxies:
+        run.console.warning(
+            "the secret of the admin API comes unencrypted",
+            hint="put a TLS proxy before the relay, and name it with --trusted-proxy",
+        )

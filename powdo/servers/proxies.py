@@ -23,6 +23,13 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(result)
 
 
+def forwarded(request: BaseRequest) -> list[str]:
+    """Return for whom a request was passed on, as each proxy on its way wrote it, the last one at the end."""
+    return [
+        part.strip() for line in request.headers.getall("X-Forwarded-For", []) for part in line.split(",")
+    ]
+
+
 def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
     """Return the address a request came from, past the *proxies* we trust.
 
@@ -30,8 +37,8 @@ def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
     """
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     address = str(peer[0]) if peer else ""
-    chain = [part.strip() for part in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
-    while chain and _trusted(address, proxies):
+    chain = forwarded(request)
+    while chain and within(address, proxies):
         claimed = chain.pop()
         try:
             address = str(ipaddress.ip_address(claimed))
@@ -40,11 +47,21 @@ def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
     return address
 
 
-def _trusted(address: str, proxies: tuple[Network, ...]) -> bool:
+def within(address: str, networks: tuple[Network, ...]) -> bool:
+    """Return whether *address* is one of *networks*; what is no address is in none."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
-    return any(parsed in proxy for proxy in proxies)
+    return any(parsed in network for network in networks)
+
+
+def is_address(text: str) -> bool:
+    """Return whether *text* is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

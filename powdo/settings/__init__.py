@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from powdo.errors import ConfigurationError, KeyRejectedError, PowdoError
 from powdo.settings import environment, schema
-from powdo.settings.paths import check_profile, config_path, data_dir, state_dir
+from powdo.settings.paths import check_profile, config_path, data_dir, read_secret_file, state_dir
 from powdo.settings.secrets import SecretSource
 
 if TYPE_CHECKING:
@@ -163,15 +163,34 @@ class Settings(NamedTuple):
 
     def relay_admin_secret(self) -> str:
         """Return the secret with which the relay's list is changed. Raises: KeyRejectedError."""
-        return SecretSource(
-            label="secret of the relay's admin API",
-            variable="NOSTR_RELAY_ADMIN_SECRET",
-            credential="relay-admin-secret",
-            file=self.allow.secret_file,
-            command=self.allow.secret_command,
-            hint="set NOSTR_RELAY_ADMIN_SECRET or NOSTR_RELAY_ADMIN_SECRET_FILE, "
-            "or name its file with secret_file in [allow]",
-        ).read(environment.variables())
+        source = _relay_admin_secret(
+            self.allow.secret_file, self.allow.secret_command, "secret_file in [allow]"
+        )
+        return source.read(environment.variables())
+
+    def served_admin_secret(self, file: Path | None) -> str | None:
+        """Return the secret that our own server asks for, from *file* if given; None when none is configured.
+
+        Raises: KeyRejectedError.
+        """
+        if file is not None:
+            return read_secret_file(file)
+        source = _relay_admin_secret(
+            self.relay.admin_secret_file, self.relay.admin_secret_command, "admin_secret_file in [relay]"
+        )
+        variables = environment.variables()
+        return source.read(variables) if source.is_named(variables) else None
+
+
+def _relay_admin_secret(file: Path | None, command: str | None, key: str) -> SecretSource:
+    return SecretSource(
+        label="secret of the relay's admin API",
+        variable="NOSTR_RELAY_ADMIN_SECRET",
+        credential="relay-admin-secret",
+        file=file,
+        command=command,
+        hint=f"set NOSTR_RELAY_ADMIN_SECRET or NOSTR_RELAY_ADMIN_SECRET_FILE, or name its file with {key}",
+    )
 
 
 def load(*, config: str | None = None, profile: str | None = None) -> Settings:

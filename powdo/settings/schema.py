@@ -265,8 +265,13 @@ class Relay(NamedTuple):
     url: Annotated[str | None, public_url] = None
     trusted_proxy: Annotated[tuple[str, ...], many(text)] = ()
     allow: Annotated[tuple[str, ...], many(pubkey)] = ()
+    allowlist: Annotated[Path | None, path] = None
     open: Annotated[bool, flag] = False
     min_pow: Annotated[int, number] = 0
+    admin_secret_file: Annotated[Path | None, path] = None
+    admin_secret_command: Annotated[str | None, text] = None
+    admin_ip: Annotated[tuple[str, ...], many(text)] = ("127.0.0.0/8", "::1/128")
+    operator: Annotated[str | None, pubkey] = None
     retention: Annotated[int, parse_duration] = 30 * 86400
     stranger_wraps_per_recipient: Annotated[int, number] = 1000
     stranger_wraps: Annotated[int, number] = 100_000
@@ -293,6 +298,7 @@ class Blossom(NamedTuple):
     url: Annotated[str | None, public_url] = None
     trusted_proxy: Annotated[tuple[str, ...], many(text)] = ()
     allow: Annotated[tuple[str, ...], many(pubkey)] = ()
+    allowlist: Annotated[Path | None, path] = None
     open: Annotated[bool, flag] = False
     max_size: Annotated[int, parse_size] = 64 << 20
     private: Annotated[bool, flag] = False

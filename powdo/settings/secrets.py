@@ -27,6 +27,11 @@ class SecretSource(NamedTuple):
     command: str | None
     hint: str
 
+    def is_named(self, variables: Mapping[str, str]) -> bool:
+        """Return whether any source is set, whatever it holds."""
+        told = environment.secret(self.variable) or variables.get(f"{self.variable}_FILE")
+        return bool(told or self._credential(variables) or self.command or self.file)
+
     def read(self, variables: Mapping[str, str]) -> str:
         """Return the secret. Raises: KeyRejectedError when there is none, or it is unsafe."""
         value = environment.secret(self.variable)
@@ -35,14 +40,19 @@ class SecretSource(NamedTuple):
         named = variables.get(f"{self.variable}_FILE")
         if named:
             return read_secret_file(Path(named))
-        folder = variables.get("CREDENTIALS_DIRECTORY")
-        if folder and (Path(folder) / self.credential).is_file():
-            return _read_credential(Path(folder) / self.credential)
+        credential = self._credential(variables)
+        if credential is not None:
+            return _read_credential(credential)
         if self.command:
             return self._run()
         if self.file is not None and self.file.exists():
             return read_secret_file(self.file)
         raise KeyRejectedError(f"no {self.label}", hint=self.hint)
+
+    def _credential(self, variables: Mapping[str, str]) -> Path | None:
+        folder = variables.get("CREDENTIALS_DIRECTORY")
+        path = Path(folder) / self.credential if folder else None
+        return path if path is not None and path.is_file() else None
 
     def _run(self) -> str:
         import shlex

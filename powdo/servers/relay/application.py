@@ -15,6 +15,8 @@ from powdo import __version__
 from powdo.errors import CannotCreateError
 from powdo.nips.kinds import GIFT_WRAP
 from powdo.nips.relay_messages import MAX_SUBSCRIPTION_ID
+from powdo.servers.admin.api import PATHS, AdminApi, answer_off
+from powdo.servers.admin.management import CONTENT_TYPE, Management
 from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
@@ -27,8 +29,8 @@ NIPS = (1, 9, 11, 13, 40, 42, 45, 59, 70)
 _HEARTBEAT = 60.0
 _CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Allow-Methods": "GET",
+    "Access-Control-Allow-Headers": "Authorization, *",
+    "Access-Control-Allow-Methods": "GET, POST",
 }
 
 
@@ -42,15 +44,17 @@ class Config:
     policy: Policy
     url: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    admin: AdminApi | None = None
+    management: Management | None = None
 
 
-def information(policy: Policy) -> dict[str, object]:
+def information(policy: Policy, *, managed: bool = False) -> dict[str, object]:
     """Return the relay information document (NIP-11): the limits that are really enforced."""
     limits = policy.limits
     document: dict[str, object] = {
         "name": "powdo relay",
         "description": "Keeps gift wraps for their recipients; only those on its allowlist publish here.",
-        "supported_nips": list(NIPS),
+        "supported_nips": [*NIPS, 86] if managed else list(NIPS),
         "version": __version__,
         "limitation": {
             "max_message_length": limits.max_message,
@@ -93,7 +97,11 @@ class Relay:
         Raises: CannotCreateError.
         """
         application = web.Application()
+        application.router.add_route(
+            "*", PATHS, self._config.admin.answer if self._config.admin else answer_off
+        )
         application.router.add_get("/{path:.*}", self._answer)
+        application.router.add_post("/{path:.*}", self._answer_call)
         application.router.add_route("OPTIONS", "/{path:.*}", self._answer_options)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
         await runner.setup()
@@ -137,10 +145,16 @@ class Relay:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._answer_websocket(request)
         if "application/nostr+json" in request.headers.get("Accept", ""):
-            return web.json_response(
-                information(self.policy), content_type="application/nostr+json", headers=_CORS
-            )
+            document = information(self.policy, managed=self._config.management is not None)
+            return web.json_response(document, content_type="application/nostr+json", headers=_CORS)
         return web.Response(text="This is a Nostr relay. Speak to it with a Nostr client.\n", headers=_CORS)
+
+    async def _answer_call(self, request: web.Request) -> web.Response:
+        if self._config.management is None or request.content_type != CONTENT_TYPE:
+            raise web.HTTPMethodNotAllowed("POST", ("GET", "HEAD", "OPTIONS"))
+        response = await self._config.management.answer(request, self.urls)
+        response.headers.update(_CORS)
+        return response
 
     async def _answer_options(self, _request: web.Request) -> web.Response:
         return web.Response(status=204, headers=_CORS)

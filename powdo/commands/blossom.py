@@ -29,6 +29,12 @@ powdo blossom serve --listen 127.0.0.1:0 --data /tmp/blobs --open""",
 @click.option(
     "--allow", metavar="NPUB", multiple=True, help="Let NPUB upload, besides those of DIR/allowlist.json."
 )
+@click.option(
+    "--allowlist",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Read the allowlist in FILE instead of DIR/allowlist.json.",
+)
 @click.option("--open", "everyone", is_flag=True, help="Let everybody upload.")
 @click.option("--max-size", metavar="BYTES", help="Take no blob larger than BYTES, such as 64MiB.")
 @click.option("--private", is_flag=True, help="Serve blobs only to listed keys that say who they are.")
@@ -39,6 +45,7 @@ def serve(
     url: str | None,
     trusted_proxy: tuple[str, ...],
     allow: tuple[str, ...],
+    allowlist: Path | None,
     everyone: bool,
     max_size: str | None,
     private: bool,
@@ -46,7 +53,7 @@ def serve(
     """Keep blobs for listed keys and serve them by their sha256."""
     from powdo import loops
     from powdo.errors import ConfigurationError, UsageError
-    from powdo.records.operator import Listening
+    from powdo.records.network import Listening
     from powdo.servers.blossom.app import serve as serve_blossom
     from powdo.servers.blossom.config import Config
     from powdo.servers.proxies import parse_networks
@@ -61,12 +68,14 @@ def serve(
     except ConfigurationError as error:
         raise ConfigurationError(f"--allow: {error.message}", hint=error.hint) from None
     host, port = units.parse_listen(listen or told.listen)
+    allowlist = allowlist or told.allowlist or where / "allowlist.json"
     config = Config(
         host=host,
         port=port,
         data=where,
         url=url or told.url,
         allow=told.allow + allowed,
+        allowlist=allowlist,
         open=everyone or told.open,
         private=private or told.private,
         max_size=told.max_size if max_size is None else units.parse_size(max_size),
@@ -75,6 +84,6 @@ def serve(
         log=run.console.debug,
         warn=run.console.warning,
     )
-    if not (config.open or config.allow or (where / "allowlist.json").exists()):
+    if not (config.open or config.allow or allowlist.exists()):
         run.console.warning("nobody may upload", hint="give --allow NPUB, or --open")
     loops.run(lambda stop: serve_blossom(config, stop))

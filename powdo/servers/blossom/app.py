@@ -165,7 +165,9 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """
     with _alone(config):
         storage = Folder(config.data)
-        allowlist = Allowlist(config.allowlist or config.data / "allowlist.json", config.allow)
+        allowlist = Allowlist(
+            config.allowlist or config.data / "allowlist.json", config.allow, warn=config.warn
+        )
         listener = _listen(config)
         metadata = Metadata(config.data / "blossom.sqlite")
         executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")

@@ -16,7 +16,7 @@ from manual import MAN, commands, flags_in, flags_of, pages, powdo_lines
 
 from powdo import cli, settings
 from powdo.errors import SEVERITY
-from powdo.records import Bundle, Capture, Published, operator
+from powdo.records import Bundle, Capture, network, operator
 from powdo.settings import schema
 from powdo.worktime.rules import Rule, parse_rules
 from tests.parts import needed
@@ -38,8 +38,8 @@ SECTIONS = {
 RECORDS = {
     kind.TYPE: kind
     for kind in (
-        *(Capture, Bundle, Published),
-        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Listening, operator.Synced),
+        *(Capture, Bundle, network.Published, network.Listening),
+        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Synced),
     )
 }
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from powdo.errors import BadRecordError
 from powdo.lines import decode_line, encode_line
-from powdo.records import Bundle, Capture, Published, Record
-from powdo.records.operator import Ingested, Listening, Rejected, Timesheet
+from powdo.records import Bundle, Capture, Record
+from powdo.records.network import Listening, Published
+from powdo.records.operator import Ingested, Rejected, Synced, Timesheet
 
-KINDS = (Capture, Bundle, Published, Ingested, Rejected, Timesheet, Listening)
+KINDS = (Capture, Bundle, Published, Ingested, Rejected, Timesheet, Synced, Listening)
 _NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _SAMPLES: dict[str, Any] = {
     "text": "t",

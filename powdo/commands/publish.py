@@ -18,7 +18,7 @@ from powdo.options import (
     pending_option,
     relay_urls,
 )
-from powdo.records import Published
+from powdo.records.network import Published
 
 if TYPE_CHECKING:
     from powdo.adapters.outbox import Delivery, Outbox

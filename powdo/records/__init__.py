@@ -6,8 +6,8 @@ Rules:
 - keys we do not know are kept in `extra` and written again;
 - times are RFC 3339 UTC with `Z`; bytes travel as path + sha256.
 
-Here is what the stages at the worker's pass on; the operator's records stand in `powdo.records.operator`, so
-that a stage does not make classes that it never uses.
+Here is what the stages at the worker's pass on. The others stand in `network` and `operator`: a stage
+need not make classes that it never uses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ __all__ = [
     "Bundle",
     "Capture",
     "JsonObject",
-    "Published",
     "Record",
     "decode_json",
     "decode_line",
@@ -110,7 +109,7 @@ def checked(check: _Check, default: Any = MISSING) -> Any:
     return field(default=default, metadata={"check": check})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)  # each kind gets its own
 class Record:
     """What all records of ours share: `type`, `v`, and the keys we do not know."""
 
@@ -196,15 +195,3 @@ class Bundle(Record):
     salt: str = checked(text)
     key: str | None = checked(hex32, None)
     blobs: tuple[JsonObject, ...] = checked(objects, ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published(Record):
-    """What one relay said of one event."""
-
-    TYPE = "published"
-
-    id: str = checked(hex32)
-    relay: str = checked(text)
-    accepted: bool = checked(flag)
-    message: str = checked(text)

@@ -1,4 +1,4 @@
-"""The records that the operator's side writes: what was ingested, timesheets, a server that listens."""
+"""The records that the operator's side writes: what was ingested, timesheets, the allowlist."""
 
 from __future__ import annotations
 
@@ -60,15 +60,6 @@ class Timesheet(Record):
     algorithm: str = checked(text)
     action: str | None = checked(text, None)
     kimai_id: int | None = checked(integer, None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listening(Record):
-    """A server is ready at *url*."""
-
-    TYPE = "listening"
-
-    url: str = checked(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 A gift wrap is signed by a one-time key, so its author says nothing: it comes in because the connection
 authenticated as somebody on the list (NIP-42), or because its recipient is on the list and it carries
-enough committed proof of work (NIP-13).
+enough committed proof of work (NIP-13). Where the relay cannot be told who sends (`blind`), its recipient
+alone lets it in, and *min_pow* may ask for work on top.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Policy:
     allowed: Container[str]
     open: bool = False
     min_pow: int = 0
+    blind: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def is_member(self, pubkeys: Collection[str]) -> bool:
@@ -75,7 +77,8 @@ def decide(event: Event, policy: Policy, *, authenticated: Collection[str], now:
 
 def _of_stranger(event: Event, policy: Policy, *, known: bool) -> Verdict:
     """Return the verdict for an event that nobody on the list stands up for."""
-    if policy.min_pow and recipient_of(event) in policy.allowed:
+    known = known or policy.blind  # where AUTH changes nothing, it is not asked for
+    if (policy.min_pow or policy.blind) and recipient_of(event) in policy.allowed:
         if proof_of_work.check(event, policy.min_pow):
             return _PROVED
         if known or event.tag("nonce") is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from relay_helpers import new_key, signed
 
 from powdo.nips.event import Event, Tags, Unsigned
+from powdo.nips.relay_messages import prefix
 from powdo.servers.relay.policy import Policy, decide, recipient_of
 
 NOW = 1_800_000_000
@@ -81,6 +84,61 @@ def test_the_table_of_decisions(
     verdict = decide(written, policy, authenticated=authenticated, now=NOW)
     assert verdict.accepted == (answer == "")
     assert verdict.message.partition(":")[0] == answer
+
+
+@pytest.mark.parametrize(
+    ("written", "authenticated", "min_pow", "answer"),
+    [
+        (event("member"), NOBODY, 0, ""),
+        (event(), NOBODY, 0, "restricted"),
+        (event(), AS_STRANGER, 0, "restricted"),
+        (event(), AS_MEMBER, 0, ""),
+        (event(kind=1059, tags=TO_MEMBER), NOBODY, 0, ""),
+        (event(kind=1059, tags=TO_STRANGER), NOBODY, 0, "restricted"),
+        (event(kind=21059, tags=TO_MEMBER), NOBODY, 0, ""),
+        (event(kind=1, tags=TO_MEMBER), NOBODY, 0, "restricted"),
+        (event(kind=1059, tags=TO_MEMBER), NOBODY, BITS, "pow"),
+        (HAS_POW, NOBODY, BITS, ""),
+        (mined(TO_MEMBER, BITS, 1), NOBODY, BITS, "pow"),
+        (mined(TO_STRANGER, BITS, BITS), NOBODY, BITS, "restricted"),
+        (event("member", kind=1059, tags=TO_STRANGER), NOBODY, BITS, ""),
+        (event("member", tags=(("-",),)), AS_MEMBER, 0, ""),
+        (event("member", tags=(("-",),)), NOBODY, 0, "auth-required"),
+        (event(kind=1059, tags=(*TO_MEMBER, *TO_STRANGER)), NOBODY, 0, "invalid"),
+    ],
+)
+def test_the_table_where_the_sender_is_not_told(
+    written: Event, authenticated: tuple[str, ...], min_pow: int, answer: str
+) -> None:
+    """A wrap comes in by its recipient, with work where it is asked for; nobody is sent to AUTH in vain."""
+    policy = Policy(allowed={MEMBER.pubkey}, min_pow=min_pow, blind=True)
+    verdict = decide(written, policy, authenticated=authenticated, now=NOW)
+    assert verdict.accepted == (answer == "")
+    assert verdict.message.partition(":")[0] == answer
+
+
+def test_only_what_came_in_by_work_alone_is_a_strangers() -> None:
+    """What a member stands up for, or an open relay takes, is not counted against the strangers' caps."""
+    policy = Policy(allowed={MEMBER.pubkey}, min_pow=BITS)
+    assert decide(HAS_POW, policy, authenticated=NOBODY, now=NOW).stranger
+    assert decide(HAS_POW, policy, authenticated=AS_STRANGER, now=NOW).stranger
+    assert not decide(HAS_POW, policy, authenticated=AS_MEMBER, now=NOW).stranger
+    open_ = Policy(allowed={MEMBER.pubkey}, min_pow=BITS, open=True)
+    assert not decide(HAS_POW, open_, authenticated=NOBODY, now=NOW).stranger
+
+
+def test_every_refusal_begins_with_a_word_of_the_standard() -> None:
+    """OK messages of refusals are a prefix of NIP-01, a colon, a space and words for a person."""
+    policy = Policy(allowed={MEMBER.pubkey}, min_pow=BITS)
+    refused = [
+        decide(written, policy, authenticated=keys, now=NOW)
+        for written in (event(), event(kind=1059), event(tags=(("-",),)), mined(TO_MEMBER, BITS, 1))
+        for keys in (NOBODY, AS_STRANGER)
+    ]
+    assert {prefix(verdict.message) for verdict in refused} == {
+        *("auth-required", "restricted", "invalid", "pow")
+    }
+    assert all(re.fullmatch(r"[a-z-]+: [a-z0-9].*[^.]", verdict.message) for verdict in refused)
 
 
 def test_only_gift_wraps_have_a_recipient() -> None:

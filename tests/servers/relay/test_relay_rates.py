@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,7 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from relay_helpers import Client, client, mined_wrap, new_key, running_relay, signed, wrap_for
+from relay_helpers import (
+    Client,
+    ask,
+    client,
+    mined_wrap,
+    new_key,
+    relay_thread,
+    running_relay,
+    signed,
+    wrap_for,
+)
 from websockets.asyncio.client import connect
 
 from powdo.nips.event import Event
@@ -218,3 +229,24 @@ def test_failed_authentication_is_limited_by_address(tmp_path: Path) -> None:
             assert message.startswith("rate-limited: ")
 
     serving(tmp_path, Policy(allowed={ALICE.pubkey}, limits=SLOW), scenario)
+
+
+def test_publish_gets_everything_through(
+    own_world: Path, powdo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a relay is too slow for ends with 75 and stays in the outbox; a later run sends the rest, once."""
+    monkeypatch.setenv("NSEC_MASTER_KEY", "5" * 64)
+    limits = Limits(events_per_minute=60)
+    events = [signed(EVE, content=str(number)) for number in range(63)]
+    stdin = b"".join(event.to_bytes() + b"\n" for event in events)
+    with relay_thread(tmp_path / "relay", Policy(allowed=(), open=True, limits=limits)) as url:
+        first = powdo("publish", "--relay", url, stdin=stdin)
+        assert first.returncode == 75
+        assert b"rate-limited: wait a minute" in first.stderr
+        sent = first.stdout.count(b'"accepted":true')
+        assert 60 <= sent < 63
+        time.sleep(4)
+        rest = b"".join(event.to_bytes() + b"\n" for event in events[sent:])
+        second = powdo("publish", "--relay", url, stdin=rest)
+        assert (second.returncode, second.stderr) == (0, b"")
+        assert sorted(ask(url, {"limit": 500})) == sorted(event.id for event in events)

@@ -25,13 +25,16 @@ class Refusal(Exception):  # noqa: N818  # an answer of the protocol, not an err
 
 
 def respond(status: int, value: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return *value* as a JSON answer that nobody keeps."""
-    return web.Response(
+    """Return *value* as a JSON answer that nobody keeps; `Connection: close` makes it the last one."""
+    response = web.Response(
         status=status,
         text=encode_json(value) + "\n",
         content_type="application/json",
-        headers={"Cache-Control": "no-store"} | dict(headers or {}),
+        headers={"Server": "powdo", "Cache-Control": "no-store"} | dict(headers or {}),
     )
+    if response.headers.get("Connection") == "close":
+        response.force_close()
+    return response
 
 
 async def read_body(request: web.Request) -> bytes:

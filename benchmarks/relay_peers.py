@@ -154,7 +154,7 @@ relay {{
     bind = "127.0.0.1"
     port = {port}
     nofiles = 0
-    auth {{ enabled = false }}
+    auth {{ enabled = false  restrictedReadKinds = "" }}
     logging {{ dumpInAll = false  dumpInEvents = false  dumpInReqs = false  dbScanPerf = false }}
 }}
 """

@@ -15,6 +15,7 @@ from powdo.adapters.allow.client import Client, Counts
 from powdo.adapters.allow.order import Change
 from powdo.adapters.allow.state import State
 from powdo.errors import KeyRejectedError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.nips.bech32 import encode_npub
 
 Connect = Callable[[], Client]
 
@@ -50,7 +51,9 @@ def _tell(state: State, client: Client, changes: list[Change]) -> list[PowdoErro
                 (client.add if change.action == "add" else client.remove)(change.pubkey)
                 gone.add(change.id)
             except RefusedError as error:
-                errors.append(error)
+                errors.append(
+                    RefusedError(f"cannot {change.action} '{encode_npub(change.pubkey)}': {error.message}")
+                )
                 gone.add(change.id)
             except _OF_THE_RELAY as error:
                 errors.append(error)
@@ -62,7 +65,7 @@ def _tell(state: State, client: Client, changes: list[Change]) -> list[PowdoErro
 
 
 def _later(change: Change, error: PowdoError) -> Change:
-    draw = random.random()  # noqa: S311 - spreads attempts, guards nothing
+    draw = random.random()  # noqa: S311  # spreads attempts, guards nothing
     return order.deferred(change, now=datetime.now(UTC), draw=draw, error=error.message)
 
 

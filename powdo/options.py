@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -140,6 +139,8 @@ def dry_run_option(function: F) -> F:
 
 def admin_options(function: F) -> F:
     """Add the flags of an admin API: `admin_secret_file` (a path or None), `admin_ip`, `trusted_proxy`."""
+    from pathlib import Path  # with the parsers of URLs it takes as long as the rest of this module
+
     options = (
         click.option(
             "--trusted-proxy", metavar="CIDR", multiple=True, help="Believe X-Forwarded-For of these."

@@ -88,14 +88,18 @@ class Ours:
 
     def totals(self) -> dict[str | None, int]:
         """Return microseconds by app."""
-        buckets = self.store.bucket_events(self.worker.id, WINDOW.begin, WINDOW.end)
+        buckets = self.store.bucket_events(
+            self.worker.id, WINDOW.begin, WINDOW.end, self.book.needed(booked=False)
+        )
         counted: dict[str | None, int] = {}
-        tally.count(tally.clipped(self.book.slices(buckets), WINDOW), tally.by_app, counted)
+        tally.count(tally.by_app(tally.clipped(self.book.slices(buckets), WINDOW)), counted)
         return counted
 
     def timesheets(self) -> Sheet:
         """Return the blocks of the week."""
-        buckets = self.store.bucket_events(self.worker.id, WINDOW.begin - MARGIN, WINDOW.end + MARGIN)
+        buckets = self.store.bucket_events(
+            self.worker.id, WINDOW.begin - MARGIN, WINDOW.end + MARGIN, self.book.needed()
+        )
         return self.book.sheet(self.book.slices(buckets))
 
 

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
     from powdo.worktime.activity import Slice
     from powdo.worktime.book import Book
+    from powdo.worktime.flood import Needed
     from powdo.worktime.intervals import Interval
     from powdo.worktime.tally import Key, Keys
+
+#: What the rules say of time.
+_BY_RULE = ("project", "activity")
 
 
 @command(
@@ -53,7 +57,9 @@ def report(
             if window is None:
                 continue
             book = run.settings.book((worker.timezone, *store.zones(worker.id)))
-            tally.count(_slices(store, worker, book, window), _keys(by, book, worker), counted)
+            needed = book.needed(booked=by in _BY_RULE)
+            keys = _keys(by, book, worker)
+            tally.count(keys(_slices(store, worker, book, window, needed)), counted)
     finally:
         store.close()
     rows = tally.ranked(counted, by_name=by == "day")
@@ -78,7 +84,7 @@ def _window(store: Store, worker: Worker, since: datetime | None, until: datetim
     return Interval(begin, end) if begin < end else None
 
 
-def _slices(store: Store, worker: Worker, book: Book, window: Interval) -> Iterator[Slice]:
+def _slices(store: Store, worker: Worker, book: Book, window: Interval, needed: Needed) -> Iterator[Slice]:
     """Yield the active time in *window*, a week of bucket events in memory at a time."""
     from powdo.worktime.book import chunks
     from powdo.worktime.intervals import MINUTE
@@ -86,7 +92,7 @@ def _slices(store: Store, worker: Worker, book: Book, window: Interval) -> Itera
 
     margin = 60 * MINUTE  # more than any gap that is closed, so that the edges of a week do not show
     for piece in chunks(window):
-        buckets = store.bucket_events(worker.id, piece.begin - margin, piece.end + margin)
+        buckets = store.bucket_events(worker.id, piece.begin - margin, piece.end + margin, needed)
         yield from clipped(book.slices(buckets), piece)
 
 
@@ -99,5 +105,5 @@ def _keys(by: str, book: Book, worker: Worker) -> Keys:
     if by == "day":
         return tally.by_day(book.zone, book.day_start)
     if by == "worker":
-        return lambda item: ((worker.name, item.end - item.begin),)
+        return lambda slices: ((worker.name, item.end - item.begin) for item in slices)
     return tally.by_booking(matcher(book.rules, book.zone), by)

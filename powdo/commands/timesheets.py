@@ -82,7 +82,7 @@ def _items(
 
     for piece in chunks(window):
         low, high = piece.begin - MARGIN, piece.end + MARGIN
-        slices = book.slices(store.bucket_events(worker.id, low, high))
+        slices = book.slices(store.bucket_events(worker.id, low, high, book.needed()))
         sheet = book.sheet(item for item in slices if item.begin < high and item.end > low)
         for item in sheet.leftovers if unassigned else sheet.blocks:
             if piece.begin <= item.begin < piece.end:

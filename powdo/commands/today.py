@@ -83,8 +83,8 @@ def _activity(slices: list[Slice]) -> list[dict[str, Any]]:
 
     apps: dict[Key, int] = {}
     projects: dict[Key, int] = {}
-    count(slices, by_app, apps)
-    count(slices, lambda item: ((item.editor_project, item.end - item.begin),), projects)
+    count(by_app(slices), apps)
+    count(((item.focus.editor_project, item.end - item.begin) for item in slices), projects)
     projects.pop(None, None)
     return [
         _row("active", None, sum(apps.values()) // _SECOND),

@@ -9,26 +9,29 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from powdo.worktime.flood import Bucket, BucketEvent, Span, flood, flooded, parse_bucket_event
 from powdo.worktime.intervals import Interval, union
 from powdo.worktime.watchers import browser_has_focus, editor_has_focus
 
-__all__ = ["Bucket", "BucketEvent", "Present", "Slice", "active", "flood", "parse_bucket_event"]
+__all__ = ["Bucket", "BucketEvent", "Focus", "Present", "Slice", "active", "flood", "parse_bucket_event"]
+
+#: The kinds of buckets that say when somebody was there and in which window.
+_BASE = frozenset({"currentwindow", "afkstatus"})
+#: What the other kinds add.
+_ADDED = {
+    "web.tab.current": frozenset({"url"}),
+    "app.editor.activity": frozenset({"editor_project", "editor_file", "branch"}),
+}
 
 
-class Slice(NamedTuple):
-    """A stretch of active time with one window in focus, and what that window held.
+class Focus(NamedTuple):
+    """What somebody looked at: the window in focus, and what it held."""
 
-    A tuple, since a week holds sixteen thousand of them and a tuple is made in a fifth of the time.
-    """
-
-    begin: int
-    end: int
     app: str
     title: str
     url: str | None = None
@@ -37,7 +40,36 @@ class Slice(NamedTuple):
     branch: str | None = None
 
 
+class Slice(NamedTuple):
+    """A stretch of active time with one thing in focus.
+
+    Tuples, since a week holds sixteen thousand of them, but only a third as many things to look at.
+    """
+
+    begin: int
+    end: int
+    focus: Focus
+
+
 Present = Callable[[Slice], bool]
+
+_T = TypeVar("_T")
+#: What stands after the last of all spans.
+_NEVER = (1 << 63, 1 << 63)
+_NOTHING: Span = (*_NEVER, {})
+#: A slice while it is still cut and painted; a bare tuple is made in a quarter of the time.
+_Piece = tuple[int, int, Focus]
+_Paint = Callable[[Focus, Mapping[str, object]], Focus]
+
+
+def kinds_needed(kinds: Sequence[str], asked: Collection[str]) -> frozenset[str]:
+    """Return which kinds of buckets matter where only the fields *asked* of a focus do.
+
+    *kinds* has one for each bucket. Where several report windows all matter, since of two at once the one
+    wins that says most about the work.
+    """
+    several = kinds.count("currentwindow") > 1
+    return _BASE | {kind for kind, fields in _ADDED.items() if several or not fields.isdisjoint(asked)}
 
 
 def _text(data: Mapping[str, object], key: str) -> str | None:
@@ -45,136 +77,130 @@ def _text(data: Mapping[str, object], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _windows(bucket: Bucket) -> list[Slice]:
-    result: list[Slice] = []
-    for span in flooded(bucket.events):
-        app, title = span.data.get("app"), span.data.get("title")
-        app, title = app if isinstance(app, str) else "", title if isinstance(title, str) else ""
-        result.append(Slice(span.begin, span.end, app, title))
+def _focused(spans: Sequence[Span]) -> list[_Piece]:
+    """Return *spans* of a window watcher with what was in focus; equal data read once is one object."""
+    result: list[_Piece] = []
+    known: dict[int, Focus] = {}
+    for begin, end, data in spans:
+        focus = known.get(id(data))
+        if focus is None:
+            app, title = _text(data, "app") or "", _text(data, "title") or ""
+            focus = known[id(data)] = Focus(app, title)
+        result.append((begin, end, focus))
     return result
 
 
-def _cut(item: Slice, begin: int, end: int) -> Slice:
-    _, _, app, title, url, project, file, branch = item
-    return Slice(begin, end, app, title, url, project, file, branch)
-
-
-def _clip(slices: Sequence[Slice], spans: Sequence[Interval]) -> list[Slice]:
-    """Return the parts of sorted *slices* that lie inside sorted *spans*."""
-    result: list[Slice] = []
-    i = j = 0
-    while i < len(slices) and j < len(spans):
-        item, span = slices[i], spans[j]
-        begin, end = max(item.begin, span.begin), min(item.end, span.end)
-        if begin == item.begin and end == item.end:
-            result.append(item)
-        elif begin < end:
-            result.append(_cut(item, begin, end))
-        if item.end <= span.end:
-            i += 1
-        else:
-            j += 1
+def _clip(spans: Iterable[tuple[int, int, _T]], allowed: Iterable[Interval]) -> list[tuple[int, int, _T]]:
+    """Return the parts of sorted *spans* that lie inside sorted *allowed*."""
+    result: list[tuple[int, int, _T]] = []
+    windows = iter([(item.begin, item.end) for item in allowed])
+    first, last = next(windows, _NEVER)
+    for begin, end, what in spans:
+        while last < end:
+            if begin < last and first < end:
+                result.append((max(begin, first), last, what))
+            first, last = next(windows, _NEVER)
+        if first < end:
+            result.append((max(begin, first), end, what))
     return result
 
 
 def _overlay(
-    slices: list[Slice], spans: list[Span], focused: Callable[[str], bool], paint: _Paint
-) -> list[Slice]:
-    """Return *slices*, cut where *spans* begin and end and painted with them where *focused* allows."""
-    result: list[Slice] = []
-    known: dict[str, bool] = {}
-    first = 0
-    for item in slices:
-        allowed = known.get(item.app)
-        if allowed is None:
-            allowed = known[item.app] = focused(item.app)
-        if not allowed:
-            result.append(item)
+    pieces: list[_Piece], spans: list[Span], has_focus: Callable[[str], bool], paint: _Paint
+) -> list[_Piece]:
+    """Return *pieces*, cut where *spans* begin and end and painted with them where *has_focus* allows."""
+    result: list[_Piece] = []
+    known: dict[tuple[int, int], Focus] = {}
+    told = iter(spans)
+    start, stop, data = next(told, _NOTHING)
+    for piece in pieces:
+        begin, end, focus = piece
+        if not has_focus(focus[0]):
+            result.append(piece)
             continue
-        while first < len(spans) and spans[first].end <= item.begin:
-            first += 1
-        at, begin = first, item.begin
-        while at < len(spans) and spans[at].begin < item.end:
-            span = spans[at]
-            start, stop = max(span.begin, begin), min(span.end, item.end)
+        while stop <= begin:
+            start, stop, data = next(told, _NOTHING)
+        while start < end:
             if begin < start:
-                result.append(_cut(item, begin, start))
-            result.append(paint(item, start, stop, span.data))
-            begin, at = stop, at + 1
-        if begin == item.begin:
-            result.append(item)
-        elif begin < item.end:
-            result.append(_cut(item, begin, item.end))
+                result.append((begin, start, focus))
+                begin = start
+            key = (id(focus), id(data))
+            painted = known.get(key) or known.setdefault(key, paint(focus, data))
+            if end < stop:
+                result.append((begin, end, painted))
+                begin = end
+                break
+            result.append((begin, stop, painted))
+            begin = stop
+            start, stop, data = next(told, _NOTHING)
+        if begin < end:
+            result.append((begin, end, focus))
     return result
 
 
-_Paint = Callable[[Slice, int, int, Mapping[str, object]], Slice]
+def _paint_url(focus: Focus, data: Mapping[str, object]) -> Focus:
+    app, title, url, project, file, branch = focus
+    return Focus(app, title, url or _text(data, "url"), project, file, branch)
 
 
-def _paint_url(item: Slice, begin: int, end: int, data: Mapping[str, object]) -> Slice:
-    url = item.url or _text(data, "url")
-    return Slice(begin, end, item.app, item.title, url, item.editor_project, item.editor_file, item.branch)
+def _paint_editor(focus: Focus, data: Mapping[str, object]) -> Focus:
+    app, title, url, project, file, _ = focus
+    if file or project:
+        return focus
+    return Focus(app, title, url, _text(data, "project"), _text(data, "file"), _text(data, "branch"))
 
 
-def _paint_editor(item: Slice, begin: int, end: int, data: Mapping[str, object]) -> Slice:
-    if item.editor_file or item.editor_project:
-        return _cut(item, begin, end)
-    project, file = _text(data, "project"), _text(data, "file")
-    return Slice(begin, end, item.app, item.title, item.url, project, file, _text(data, "branch"))
-
-
-def _device(buckets: Sequence[Bucket], present: Present | None) -> list[list[Slice]]:
-    """Return the active slices of one device, one list for each of its window watchers."""
+def _device(buckets: Sequence[Bucket], present: Present | None) -> list[list[_Piece]]:
+    """Return the active time of one device, one list for each of its window watchers."""
     presence = [
-        Interval(span.begin, span.end)
+        Interval(begin, end)
         for bucket in buckets
         if bucket.type == "afkstatus"
-        for span in flooded(bucket.events)
-        if span.data.get("status") == "not-afk"
+        for begin, end, data in flooded(bucket.events)
+        if data.get("status") == "not-afk"
     ]
     webs = [(bucket, flooded(bucket.events)) for bucket in buckets if bucket.type == "web.tab.current"]
     editors = [(bucket, flooded(bucket.events)) for bucket in buckets if bucket.type == "app.editor.activity"]
-    result: list[list[Slice]] = []
+    result: list[list[_Piece]] = []
     for bucket in buckets:
         if bucket.type != "currentwindow":
             continue
-        windows = _windows(bucket)
-        slices = windows if present else _clip(windows, union(presence))
+        windows = flooded(bucket.events)
+        pieces = _focused(windows if present else _clip(windows, union(presence)))
         for web, spans in webs:
-            slices = _overlay(slices, spans, partial(browser_has_focus, web.id), _paint_url)
+            pieces = _overlay(pieces, spans, cache(partial(browser_has_focus, web.id)), _paint_url)
         for editor, spans in editors:
-            slices = _overlay(slices, spans, partial(editor_has_focus, editor.id), _paint_editor)
+            pieces = _overlay(pieces, spans, cache(partial(editor_has_focus, editor.id)), _paint_editor)
         if present:
-            here = presence + [Interval(item.begin, item.end) for item in slices if present(item)]
-            slices = _clip(slices, union(here))
-        result.append(slices)
+            here = [Interval(begin, end) for begin, end, focus in pieces if present(Slice(begin, end, focus))]
+            pieces = _clip(pieces, union(presence + here))
+        result.append(pieces)
     return result
 
 
-def _richness(item: Slice) -> tuple[bool, bool, int]:
-    return (bool(item.editor_project or item.editor_file), item.url is not None, item.begin)
+def _richness(item: _Piece) -> tuple[bool, bool, int]:
+    begin, _, focus = item
+    return (bool(focus.editor_project or focus.editor_file), focus.url is not None, begin)
 
 
-def _one_at_a_time(slices: list[Slice]) -> list[Slice]:
-    """Return *slices* without overlap: what says most about the work wins, then what began later."""
-    edges = sorted({edge for item in slices for edge in (item.begin, item.end)})
-    slices.sort(key=lambda item: item.begin)
-    result: list[Slice] = []
-    running: list[Slice] = []
+def _one_at_a_time(pieces: list[_Piece]) -> list[_Piece]:
+    """Return *pieces* without overlap: what says most about the work wins, then what began later."""
+    edges = sorted({edge for begin, end, _ in pieces for edge in (begin, end)})
+    pieces.sort(key=lambda item: item[0])
+    result: list[_Piece] = []
+    running: list[_Piece] = []
     at = 0
     for begin, end in pairwise(edges):
-        while at < len(slices) and slices[at].begin <= begin:
-            running.append(slices[at])
+        while at < len(pieces) and pieces[at][0] <= begin:
+            running.append(pieces[at])
             at += 1
-        running = [item for item in running if item.end > begin]
+        running = [item for item in running if item[1] > begin]
         if not running:
             continue
-        best = max(running, key=_richness)
-        last = result[-1] if result else None
-        if last and last.end == begin and last[2:] == best[2:]:
-            result[-1] = _cut(last, last.begin, end)
-        else:
-            result.append(_cut(best, begin, end))
+        *_, focus = max(running, key=_richness)
+        if result and result[-1][1:] == (begin, focus):
+            begin = result.pop()[0]
+        result.append((begin, end, focus))
     return result
 
 
@@ -188,5 +214,7 @@ def active(buckets: Sequence[Bucket], present: Present | None = None) -> list[Sl
         devices.setdefault(bucket.device or bucket.hostname, []).append(bucket)
     streams = [stream for group in devices.values() for stream in _device(group, present) if stream]
     if len(streams) == 1:
-        return streams[0]
-    return _one_at_a_time([item for stream in streams for item in stream])
+        pieces = streams[0]
+    else:
+        pieces = _one_at_a_time([item for stream in streams for item in stream])
+    return list(map(Slice._make, pieces))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Protocol
 
-from powdo.worktime.activity import Bucket, Slice, active
+from powdo.worktime.activity import Bucket, Slice, active, kinds_needed
+from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import DAY, MINUTE, SECOND, Interval, union
-from powdo.worktime.rules import Rule, matcher, presence
+from powdo.worktime.rules import Rule, fields, matcher, presence
 from powdo.worktime.timesheets import Limits, Sheet, build
 
 #: What is loaded around a window, so that a stretch of work across its edge is seen whole.
@@ -26,6 +28,11 @@ class Book:
     limits: Limits
     zone: tzinfo
     day_start: int = 0
+
+    def needed(self, *, booked: bool = True) -> Needed:
+        """Return what names the kinds of buckets that `slices` needs; where nothing is *booked*, fewer."""
+        rules = self.rules if booked else [rule for rule in self.rules if rule.always_active]
+        return partial(kinds_needed, asked=fields(rules))
 
     def slices(self, buckets: Sequence[Bucket]) -> list[Slice]:
         """Return the active time in *buckets*, with what the rules count as present."""

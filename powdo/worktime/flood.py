@@ -10,9 +10,9 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from powdo.errors import BadRecordError
@@ -38,6 +38,10 @@ class BucketEvent(NamedTuple):
     data: Mapping[str, object]
 
 
+#: A bucket event in the middle of being counted; a bare tuple, since it is made in half of that time again.
+Span = tuple[int, int, Mapping[str, object]]
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """One bucket of one device; *device* tells apart machines that share a host name."""
@@ -48,6 +52,10 @@ class Bucket:
     hostname: str
     events: tuple[BucketEvent, ...]
     device: str = ""
+
+
+#: Names the kinds of buckets that are needed, told the kind of each.
+Needed = Callable[[Sequence[str]], Collection[str]]
 
 
 def parse_bucket_event(obj: Mapping[str, Any]) -> BucketEvent:
@@ -78,43 +86,39 @@ def _identity(data: Mapping[str, object]) -> Hashable:
         return json.dumps(data, sort_keys=True)
 
 
-class Span:
-    """An event while its borders still move."""
-
-    __slots__ = ("begin", "data", "end")
-
-    def __init__(self, begin: int, end: int, data: Mapping[str, object]) -> None:
-        self.begin, self.end, self.data = begin, end, data
-
-
 def _whole(events: Iterable[BucketEvent]) -> list[Span]:
     """Return *events* sorted, and joined where equal data overlaps or was cut at a whole second.
 
     Captures are cut at whole seconds only; events that touch elsewhere are the watcher's own.
     """
     spans: list[Span] = []
-    latest: dict[Hashable, Span] = {}
-    alone: list[
-        Span
-    ] = []  # not in *latest* yet: most events meet no other, and hashing them is half the work
+    latest: dict[Hashable, int] = {}
+    first = named = 0  # where the spans begin that may go on, and those of them that are not in *latest*
     reach = -1
-    for begin, end, data in sorted(events, key=itemgetter(0)):
+    ordered = True
+    for event in sorted(events, key=itemgetter(0)):
+        begin, end, data = event
         if begin > reach or (begin == reach and begin % SECOND):
             latest.clear()
-            alone.clear()
+            first = named = len(spans)
+            spans.append(event)
+            reach = end
+            continue
+        if len(spans) - first == 1:  # most overlap only one other; hashing both would take half of all
+            at = first if spans[first][2] == data else -1
         else:
-            latest.update((_identity(span.data), span) for span in alone)
-            alone.clear()
-            before = latest.get(_identity(data))
-            if before and _goes_on(before, begin):
-                before.end = max(before.end, end)
-                reach = max(reach, end)
-                continue
-        span = Span(begin, end, data)
-        alone.append(span)
-        spans.append(span)
+            latest.update((_identity(spans[at][2]), at) for at in range(named, len(spans)))
+            named = len(spans)
+            at = latest.get(_identity(data), -1)
+        if at >= 0 and _goes_on(spans[at], begin):
+            start, stop, before = spans[at]
+            spans[at] = (start, max(stop, end), before)
+        else:
+            ordered = ordered and spans[-1][0] < begin
+            spans.append(event)
         reach = max(reach, end)
-    spans.sort(key=attrgetter("begin", "end"))
+    if not ordered:
+        spans.sort(key=itemgetter(0, 1))
     return spans
 
 
@@ -124,56 +128,58 @@ def _is_redacted(data: Mapping[str, object]) -> bool:
 
 def _goes_on(before: Span, begin: int) -> bool:
     """Return whether an event of equal data from *begin* on is the same one as *before*."""
-    if begin == before.end:
+    _, end, data = before
+    if begin == end:
         return not begin % SECOND
-    return begin < before.end and not _is_redacted(before.data)
+    return begin < end and not _is_redacted(data)
 
 
-def _same(one: Span, other: Span) -> bool:
-    return one.data == other.data and not _is_redacted(one.data)
-
-
-def _fill(spans: list[Span], pulsetime: int) -> list[Span]:
-    """Return *spans* with gaps up to *pulsetime* closed: joined if equal, else split in the middle."""
-    result = spans[:1]
-    for span in spans[1:]:
-        before = result[-1]
-        gap = span.begin - before.end
-        if gap <= pulsetime and _same(before, span):
-            before.end = max(before.end, span.end)
-            continue
-        if gap and -_TRIM < gap <= pulsetime:
-            before.end = span.begin = before.end + gap // 2
-        result.append(span)
-    return result
+def _filled(spans: list[Span], pulsetime: int) -> Iterator[Span]:
+    """Yield *spans* with gaps up to *pulsetime* closed: joined if equal, else split in the middle."""
+    if not spans:
+        return
+    begin, end, data = spans[0]
+    for start, stop, other in spans[1:]:
+        gap = start - end
+        if gap <= pulsetime:
+            if data == other and not _is_redacted(data):
+                end = max(end, stop)
+                continue
+            if gap and gap > -_TRIM:
+                start = end = end + gap // 2
+        yield begin, end, data
+        begin, end, data = start, stop, other
+    yield begin, end, data
 
 
 def _settle(spans: Iterable[Span]) -> list[Span]:
     """Return *spans* without overlap: of two that differ the later one wins."""
     result: list[Span] = []
+    reach = -1
     for span in spans:
-        if span.end <= span.begin:
+        begin, end, data = span
+        if end <= begin:
             continue
-        while result and result[-1].end > span.begin:
-            before = result[-1]
-            if _same(before, span):
-                before.end = max(before.end, span.end)
+        while reach > begin:
+            start, stop, before = result.pop()
+            if before == data and not _is_redacted(data):
+                result.append((start, max(stop, end), before))
                 break
-            before.end = span.begin
-            if before.end > before.begin:
-                result.append(span)
+            if start < begin:
+                result += ((start, begin, before), span)
                 break
-            result.pop()
+            reach = result[-1][1] if result else -1
         else:
             result.append(span)
+        reach = result[-1][1]
     return result
 
 
 def flooded(events: Iterable[BucketEvent], pulsetime: int = PULSETIME) -> list[Span]:
-    """Return what `flood` returns, as spans."""
-    return _settle(_fill(_whole(events), pulsetime))
+    """Return what `flood` returns, as bare tuples."""
+    return _settle(_filled(_whole(events), pulsetime))
 
 
 def flood(events: Iterable[BucketEvent], pulsetime: int = PULSETIME) -> list[BucketEvent]:
     """Return *events* without short gaps and without overlap, as aw-core 0.5.18 floods them."""
-    return [BucketEvent(span.begin, span.end, span.data) for span in flooded(events, pulsetime)]
+    return [BucketEvent(*span) for span in flooded(events, pulsetime)]

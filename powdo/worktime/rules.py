@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
-from powdo.worktime.activity import Slice
+from powdo.worktime.activity import Focus, Slice
 
 _PATTERNS = ("editor_project", "editor_file", "branch", "url", "title", "app")
 _LAYER = {"editor_project": 0, "editor_file": 0, "branch": 0, "url": 1, "title": 2, "app": 3}
@@ -175,30 +175,6 @@ def parse_rules(tables: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], 
 # --- matching ------------------------------------------------------------------------------------
 
 
-def _day(microseconds: int, zone: tzinfo) -> date:
-    return (_EPOCH + timedelta(microseconds=microseconds)).astimezone(zone).date()
-
-
-def _holds(rule: Rule, item: Slice, zone: tzinfo) -> bool:
-    for name, pattern in rule.conditions:
-        text = getattr(item, name)
-        if text is None or pattern.search(text) is None:
-            return False
-    return _current(rule, item, zone)
-
-
-def _current(rule: Rule, item: Slice, zone: tzinfo) -> bool:
-    if rule.valid_from is None and rule.valid_to is None:
-        return True
-    day = _day(item.begin, zone)
-    return (rule.valid_from or day) <= day <= (rule.valid_to or day)
-
-
-def match(rules: Sequence[Rule], item: Slice, zone: tzinfo = UTC) -> Rule | None:
-    """Return the rule that *item* is booked by, or None; dates are those of *zone*."""
-    return matcher(rules, zone)(item)
-
-
 class _Possible(dict[str | None, int]):
     """Which of some rules a text of one field leaves possible, as bits; each text is searched once."""
 
@@ -217,48 +193,79 @@ class _Possible(dict[str | None, int]):
     def __missing__(self, text: str | None) -> int:
         found = self._others
         if text is not None:
-            found += sum(bit for bit, search in self._searches if search(text))
+            for bit, search in self._searches:
+                if search(text):
+                    found += bit
         self[text] = found
         return found
 
 
-def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
-    """Return `match` for many slices: what they have in common is looked at once."""
-    ordered = sorted((rule for rule in rules if rule.project is not None), key=lambda rule: rule.layer)
-    dated = any(rule.valid_from or rule.valid_to for rule in ordered)
-    every = (1 << len(ordered)) - 1
-    fields = [(place, _Possible(name, ordered)) for place, name in enumerate(Slice._fields)]
-    asked = [(place, possible) for place, possible in fields if possible]
+class _Met(dict[Focus, tuple[Rule, ...]]):
+    """Those of some rules whose conditions a focus meets, in their order; each focus is looked at once."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        texts = [(place, _Possible(name, rules)) for place, name in enumerate(Focus._fields)]
+        self._asked = [(place, possible) for place, possible in texts if possible]
+        self._sets: dict[int, tuple[Rule, ...]] = {}
+
+    def __missing__(self, focus: Focus) -> tuple[Rule, ...]:
+        left = (1 << len(self._rules)) - 1
+        for place, possible in self._asked:
+            left &= possible[focus[place]]
+        met = self._sets.get(left)
+        if met is None:
+            met = tuple(rule for number, rule in enumerate(self._rules) if left >> number & 1)
+            self._sets[left] = met
+        self[focus] = met
+        return met
+
+
+def _current(rule: Rule, begin: int, zone: tzinfo) -> bool:
+    day = (_EPOCH + timedelta(microseconds=begin)).astimezone(zone).date()
+    return (rule.valid_from or day) <= day <= (rule.valid_to or day)
+
+
+def _first(rules: Sequence[Rule], zone: tzinfo) -> Callable[[Slice], Rule | None]:
+    """Return what gives the first of *rules* that a slice meets."""
+    met = _Met(rules)
 
     def find(item: Slice) -> Rule | None:
-        left = every
-        for place, possible in asked:
-            left &= possible[item[place]]  # type: ignore[index]  # conditions are on fields that hold texts
-            if not left:
-                return None
-        if not dated:
-            return ordered[(left & -left).bit_length() - 1] if left else None
-        still = (rule for number, rule in enumerate(ordered) if left >> number & 1)
-        return next((rule for rule in still if _current(rule, item, zone)), None)
+        for rule in met[item[2]]:
+            if (rule.valid_from is None and rule.valid_to is None) or _current(rule, item[0], zone):
+                return rule
+        return None
 
     return find
 
 
+def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
+    """Return what gives the rule that a slice is booked by, or None; dates are those of *zone*."""
+    booking = [rule for rule in rules if rule.project is not None]
+    return _first(sorted(booking, key=lambda rule: rule.layer), zone)
+
+
 def presence(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], bool] | None:
     """Return what tells the slices that count although nobody was seen, or None when no rule asks for it."""
-    always = tuple(rule for rule in rules if rule.always_active)
+    always = [rule for rule in rules if rule.always_active]
     if not always:
         return None
-    return lambda item: any(_holds(rule, item, zone) for rule in always)
+    find = _first(always, zone)
+    return lambda item: find(item) is not None
 
 
-def describe(rule: Rule, item: Slice) -> str:
-    """Return the description of *item* by the template of *rule*, filled with what its patterns name."""
+def fields(rules: Iterable[Rule]) -> frozenset[str]:
+    """Return the fields of a focus that *rules* ask for."""
+    return frozenset(name for rule in rules for name, _ in rule.conditions)
+
+
+def describe(rule: Rule, focus: Focus) -> str:
+    """Return the description of *focus* by the template of *rule*, filled with what its patterns name."""
     if "{" not in rule.description:
         return rule.description
     found: dict[str, str] = {}
     for name, pattern in rule.conditions:
-        hit = pattern.search(getattr(item, name) or "")
+        hit = pattern.search(getattr(focus, name) or "")
         if hit is not None:
             found.update((group, text) for group, text in hit.groupdict().items() if text)
     blank = dict.fromkeys((group for _, pattern in rule.conditions for group in pattern.groupindex), "")

@@ -11,32 +11,35 @@ from powdo.worktime.rules import Rule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: What one part of a slice counts for; None is time that no rule books.
+#: What time is counted for; None is time that no rule books.
 Key = str | None
-Keys = Callable[[Slice], Iterable[tuple[Key, int]]]
+#: Turns slices into keys, each with the microseconds that count for it.
+Keys = Callable[[Iterable[Slice]], Iterable[tuple[Key, int]]]
 
 
 def clipped(slices: Iterable[Slice], window: Interval) -> Iterator[Slice]:
     """Yield the parts of *slices* that lie in *window*."""
     first, last = window.begin, window.end
     for item in slices:
-        if first <= item.begin and item.end <= last:
+        begin, end, focus = item
+        if first <= begin and end <= last:
             yield item
-        elif item.begin < last and item.end > first:
-            yield item._replace(begin=max(item.begin, first), end=min(item.end, last))
+        elif begin < last and end > first:
+            yield Slice(max(begin, first), min(end, last), focus)
 
 
-def by_app(item: Slice) -> Iterable[tuple[Key, int]]:
-    """Return the app of *item* and its length."""
-    return ((item.app, item.end - item.begin),)
+def by_app(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:
+    """Yield the app and the length of each of *slices*."""
+    return ((focus.app, end - begin) for begin, end, focus in slices)
 
 
 def by_booking(find: Callable[[Slice], Rule | None], field: str) -> Keys:
     """Return what gives the *field* (project, activity) of the rule that *find* has for a slice."""
 
-    def keys(item: Slice) -> Iterable[tuple[Key, int]]:
-        rule = find(item)
-        return ((None if rule is None else getattr(rule, field), item.end - item.begin),)
+    def keys(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:
+        for item in slices:
+            rule = find(item)
+            yield None if rule is None else getattr(rule, field), item.end - item.begin
 
     return keys
 
@@ -50,25 +53,24 @@ def by_day(zone: tzinfo, day_start: int = 0) -> Keys:
         start = (datetime.combine(day, time()) + shift).replace(tzinfo=zone)
         return (start - _EPOCH) // timedelta(microseconds=1)
 
-    def keys(item: Slice) -> Iterator[tuple[Key, int]]:
-        begin = item.begin
-        while begin < item.end:
-            local = (_EPOCH + timedelta(microseconds=begin)).astimezone(zone).replace(tzinfo=None)
-            day = (local - shift).date()
-            end = min(item.end, midnight(day + timedelta(days=1)))
-            if end <= begin:  # the second pass through an hour that a clock change repeats
-                day, end = day + timedelta(days=1), item.end
-            yield day.isoformat(), end - begin
-            begin = end
+    def keys(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:
+        for begin, last, _ in slices:
+            while begin < last:
+                local = (_EPOCH + timedelta(microseconds=begin)).astimezone(zone).replace(tzinfo=None)
+                day = (local - shift).date()
+                end = min(last, midnight(day + timedelta(days=1)))
+                if end <= begin:  # the second pass through an hour that a clock change repeats
+                    day, end = day + timedelta(days=1), last
+                yield day.isoformat(), end - begin
+                begin = end
 
     return keys
 
 
-def count(slices: Iterable[Slice], keys: Keys, into: dict[Key, int]) -> None:
-    """Add the microseconds of *slices* to *into*, under each of their *keys*."""
-    for item in slices:
-        for key, length in keys(item):
-            into[key] = into.get(key, 0) + length
+def count(parts: Iterable[tuple[Key, int]], into: dict[Key, int]) -> None:
+    """Add the microseconds of *parts* to *into*, under the key of each."""
+    for key, length in parts:
+        into[key] = into.get(key, 0) + length
 
 
 def ranked(counted: Mapping[Key, int], *, by_name: bool = False) -> list[tuple[Key, int]]:

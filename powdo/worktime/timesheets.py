@@ -12,15 +12,15 @@ Rules:
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from powdo.worktime.activity import Slice
+from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import MINUTE, Interval, subtract, union
 from powdo.worktime.rules import Rule, describe
+from powdo.worktime.runs import Run, Runs
 
 ALGORITHM = "powdo-1"
 _LONGEST_DESCRIPTION = 500
@@ -74,28 +74,44 @@ class Sheet:
     leftovers: tuple[Leftover, ...]
 
 
-@dataclass(slots=True, eq=False)
-class _Run:
-    begin: int
-    end: int
-    booking: _Booking | None
-    pieces: list[tuple[Slice, Rule | None]]
-    before: _Run | None = field(default=None, repr=False)
-    after: _Run | None = field(default=None, repr=False)
-    gone: bool = False
+class _Booked(NamedTuple):
+    """What a slice is booked on: the number of the booking (0 is none), the rule's name, its description."""
 
-    @property
-    def length(self) -> int:
-        return self.end - self.begin
+    booking: int
+    name: str = ""
+    description: str = ""
 
 
-def _booking(rule: Rule | None) -> _Booking | None:
-    if rule is None or rule.project is None or rule.activity is None:
+def _booking(rule: Rule) -> _Booking | None:
+    if rule.project is None or rule.activity is None:
         return None
     return (rule.customer, rule.project, rule.activity, rule.tags, rule.billable)
 
 
-def _outside(slices: Iterable[Slice], walls: Sequence[Interval]) -> Iterable[Slice]:
+def _book(
+    slices: Iterable[Slice], find: Callable[[Slice], Rule | None]
+) -> tuple[list[_Booked], list[_Booking | None]]:
+    """Return what each of *slices* is booked on by what *find* says, and the bookings by number."""
+    numbers: dict[_Booking | None, int] = {None: 0}
+    known: dict[int | tuple[int, Focus], _Booked] = {id(None): _Booked(0)}
+
+    def told(rule: Rule, focus: Focus) -> _Booked:
+        number = numbers.setdefault(_booking(rule), len(numbers))
+        key = (id(rule), focus) if "{" in rule.description else id(rule)
+        return known.setdefault(key, _Booked(number, rule.name, describe(rule, focus)))
+
+    result: list[_Booked] = []
+    for item in slices:
+        rule = find(item)
+        booked = known.get(id(rule)) or known.get((id(rule), item[2]))
+        if booked is None:
+            assert rule is not None
+            booked = told(rule, item[2])
+        result.append(booked)
+    return result, list(numbers)
+
+
+def _outside(slices: Iterable[Slice], walls: Sequence[Interval]) -> Iterator[Slice]:
     """Yield the parts of sorted *slices* that no sorted wall covers."""
     first = 0
     for item in slices:
@@ -105,136 +121,59 @@ def _outside(slices: Iterable[Slice], walls: Sequence[Interval]) -> Iterable[Sli
             yield item
             continue
         for part in subtract([Interval(item.begin, item.end)], walls[first:]):
-            yield item._replace(begin=part.begin, end=part.end)
+            yield Slice(part.begin, part.end, item.focus)
 
 
-class _Runs:
-    """A chain of runs that shrinks as runs join."""
-
-    def __init__(self, limits: Limits, walls: Sequence[Interval]) -> None:
-        self.limits = limits
-        self.edges = [wall.begin for wall in walls]
-        self.first: _Run | None = None
-        self.last: _Run | None = None
-
-    def _reach(self, end: int, begin: int) -> bool:
-        """Return whether no long pause and no wall lies between *end* and *begin*."""
-        if begin == end:
-            return True
-        at = bisect_left(self.edges, end)
-        return begin - end <= self.limits.merge_gap and (at == len(self.edges) or self.edges[at] >= begin)
-
-    def near(self, one: _Run | None, other: _Run | None) -> bool:
-        """Return whether two neighbours are both there and within reach."""
-        return one is not None and other is not None and self._reach(one.end, other.begin)
-
-    def add(self, item: Slice, rule: Rule | None, booking: _Booking | None) -> None:
-        """Put *item* at the end of the chain."""
-        last = self.last
-        if last is not None and last.booking == booking and self._reach(last.end, item.begin):
-            last.end = item.end
-            last.pieces.append((item, rule))
-            return
-        run = _Run(item.begin, item.end, booking, [(item, rule)], before=last)
-        if last is None:
-            self.first = run
-        else:
-            last.after = run
-        self.last = run
-
-    def join(self, one: _Run, other: _Run, booking: _Booking | None) -> _Run:
-        """Return *one* with its right neighbour *other* in it."""
-        one.end, one.booking = other.end, booking
-        small, large = sorted((one.pieces, other.pieces), key=len)
-        large += small  # their order means nothing, and copying the larger one would cost a square
-        one.pieces = large
-        one.after, other.gone = other.after, True
-        if one.after is None:
-            self.last = one
-        else:
-            one.after.before = one
-        return one
-
-    def host(self, run: _Run) -> _Run | None:
-        """Return the neighbour that takes the short *run* in, or None."""
-        left = run.before if self.near(run.before, run) else None
-        right = run.after if self.near(run, run.after) else None
-        if left and right and left.booking == right.booking:
-            return left
-        booked = [side for side in (left, right) if side and side.booking is not None]
-        if run.booking is None and len(booked) < 2:
-            return None
-        return max(booked, key=lambda side: side.length, default=None)
-
-    def absorb(self) -> None:
-        """Let short runs go to their neighbours, the shortest first."""
-        short = self.limits.absorb
-        heap = [(run.length, run.begin, run) for run in self if run.length < short]
-        heapify(heap)
-        while heap:
-            length, _, run = heappop(heap)
-            host = None if run.gone or run.length != length else self.host(run)
-            if host is None:
-                continue
-            booking = host.booking
-            merged = self.join(run, host, booking) if host is run.after else self.join(host, run, booking)
-            after = merged.after
-            if after is not None and after.booking == booking and self.near(merged, after):
-                self.join(merged, after, booking)
-            for near in (merged.before, merged, merged.after):
-                if near is not None and near.length < short:
-                    heappush(heap, (near.length, near.begin, near))
-
-    def __iter__(self) -> Iterator[_Run]:
-        run = self.first
-        while run is not None:
-            yield run
-            run = run.after
-
-
-def _most(weights: Counter[str]) -> list[str]:
+def _most(weights: Mapping[str, int]) -> list[str]:
     """Return the keys of *weights* by falling weight, then by name."""
     return [name for name, _ in sorted(weights.items(), key=lambda item: (-item[1], item[0])) if name]
 
 
-def _block(run: _Run, booking: _Booking, begin: int, end: int) -> Block:
-    texts: Counter[str] = Counter()
-    names: Counter[str] = Counter()
-    ours: dict[int, bool] = {}
-    for item, rule in run.pieces:
-        mine = ours.get(id(rule))
-        if mine is None:
-            mine = ours[id(rule)] = _booking(rule) == booking
-        if mine and rule is not None:
-            names[rule.name] += item.end - item.begin
-            texts[describe(rule, item)] += item.end - item.begin
-    customer, project, activity, tags, billable = booking
-    description = ""
-    for text in _most(texts):
-        longer = f"{description}, {text}" if description else text
-        if len(longer) > _LONGEST_DESCRIPTION and description:
+def _text(weights: Mapping[str, int]) -> str:
+    """Return the descriptions in *weights* in one text, as many as it has room for."""
+    result = ""
+    for text in _most(weights):
+        longer = f"{result}, {text}" if result else text
+        if len(longer) > _LONGEST_DESCRIPTION and result:
             break
-        description = longer
+        result = longer
+    return result
+
+
+def _block(
+    begin: int, end: int, number: int, booking: _Booking, pieces: Iterable[tuple[Slice, _Booked]]
+) -> Block:
+    weights: dict[_Booked, int] = {}
+    for (start, stop, _), booked in pieces:
+        weights[booked] = weights.get(booked, 0) + stop - start
+    names: Counter[str] = Counter()
+    texts: Counter[str] = Counter()
+    for booked, weight in weights.items():
+        if booked.booking == number:
+            names[booked.name] += weight
+            texts[booked.description] += weight
+    customer, project, activity, tags, billable = booking
     return Block(
         begin=begin,
         end=end,
-        active=sum(item.end - item.begin for item, _ in run.pieces),
+        active=sum(weights.values()),
         customer=customer,
         project=project,
         activity=activity,
         tags=tags,
         billable=billable,
-        description=description,
+        description=_text(texts),
         source=", ".join(_most(names)),
     )
 
 
-def _leftover(run: _Run) -> Leftover:
+def _leftover(run: Run, slices: Iterable[Slice]) -> Leftover:
     weights: dict[tuple[str, str], int] = {}
-    for item, _ in run.pieces:
-        weights[item.app, item.title] = weights.get((item.app, item.title), 0) + item.end - item.begin
+    for begin, end, focus in slices:
+        window = focus.app, focus.title
+        weights[window] = weights.get(window, 0) + end - begin
     app, title = max(sorted(weights), key=lambda window: weights[window])
-    reason = "no rule" if run.booking is None else "too short"
+    reason = "too short" if run.booking else "no rule"
     return Leftover(
         begin=run.begin, end=run.end, active=sum(weights.values()), app=app, title=title, reason=reason
     )
@@ -249,21 +188,20 @@ def build(
     """Return the blocks of sorted *slices*, booked by what *find* says, and what is left over."""
     limits = limits or Limits()
     barriers = union(walls)
-    runs = _Runs(limits, barriers)
-    bookings: dict[int, _Booking | None] = {}
-    for item in _outside(slices, barriers) if barriers else slices:
-        rule = find(item)
-        if id(rule) not in bookings:
-            bookings[id(rule)] = _booking(rule)
-        runs.add(item, rule, bookings[id(rule)])
-    runs.absorb()
+    items = list(_outside(slices, barriers) if barriers else slices)
+    booked, bookings = _book(items, find)
+    runs = Runs(items, [item.booking for item in booked], limits.merge_gap, barriers)
+    runs.absorb(limits.absorb)
     blocks: list[Block] = []
     leftovers: list[Leftover] = []
     step = limits.rounding
     for run in runs:
         begin, end = ((edge + step // 2) // step * step for edge in (run.begin, run.end))
-        if run.booking is None or run.length < limits.minimum or begin >= end:
-            leftovers.append(_leftover(run))
+        booking = bookings[run.booking]
+        pieces = slice(run.first, run.stop)
+        if booking is None or run.end - run.begin < limits.minimum or begin >= end:
+            leftovers.append(_leftover(run, items[pieces]))
         else:
-            blocks.append(_block(run, run.booking, begin, end))
+            told = zip(items[pieces], booked[pieces], strict=True)
+            blocks.append(_block(begin, end, run.booking, booking, told))
     return Sheet(tuple(blocks), tuple(leftovers))

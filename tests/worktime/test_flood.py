@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from powdo.errors import BadRecordError
 from powdo.worktime.activity import Bucket, active
-from powdo.worktime.flood import BucketEvent, flood, parse_bucket_event
+from powdo.worktime.flood import PULSETIME, REDACTED, BucketEvent, flood, parse_bucket_event
 from powdo.worktime.intervals import SECOND
 
 Spans = list[tuple[float, float, str]]
@@ -154,3 +154,83 @@ def test_redacted_events_are_not_taken_for_one() -> None:
         return result
 
     assert seconds(redacted=True) == seconds(redacted=False)
+
+
+# --- the definition: no short cuts, each rule in its own pass ----------------------------------------
+
+
+def _alike(one: BucketEvent, other: BucketEvent) -> bool:
+    return one.data == other.data and not _hidden(one)
+
+
+def _hidden(event: BucketEvent) -> bool:
+    return REDACTED in event.data.values()
+
+
+def _defined_whole(events: list[BucketEvent]) -> list[BucketEvent]:
+    """Return *events* with the fragments put together that overlap or were cut at a whole second."""
+    result: list[BucketEvent] = []
+    parted = 0  # what stands before is over: it ended before a later event began
+    for event in sorted(events, key=lambda item: item.begin):
+        reach = max((item.end for item in result), default=-1)
+        if event.begin > reach or (event.begin == reach and event.begin % SECOND):
+            parted = len(result)
+        same = [at for at in range(parted, len(result)) if result[at].data == event.data]
+        before = result[same[-1]] if same else None
+        if before and (
+            (event.begin < before.end and not _hidden(event))
+            or (event.begin == before.end and not event.begin % SECOND)
+        ):
+            result[same[-1]] = before._replace(end=max(before.end, event.end))
+        else:
+            result.append(event)
+    return sorted(result, key=lambda item: item[:2])
+
+
+def _defined_filled(events: list[BucketEvent]) -> list[BucketEvent]:
+    """Return *events* without gaps of up to the pulse time."""
+    result: list[BucketEvent] = []
+    for event in events:
+        gap = event.begin - result[-1].end if result else PULSETIME + 1
+        if gap <= PULSETIME and _alike(result[-1], event):
+            result[-1] = result[-1]._replace(end=max(result[-1].end, event.end))
+            continue
+        if gap and -SECOND // 10 < gap <= PULSETIME:
+            middle = result[-1].end + gap // 2
+            result[-1] = result[-1]._replace(end=middle)
+            event = event._replace(begin=middle)
+        result.append(event)
+    return result
+
+
+def _defined(events: list[BucketEvent]) -> list[BucketEvent]:
+    """Return what `flood` must return."""
+    result: list[BucketEvent] = []
+    for event in _defined_filled(_defined_whole(events)):
+        if event.begin >= event.end:
+            continue
+        while result and result[-1].end > event.begin:
+            before = result.pop()
+            if _alike(before, event):
+                event = before._replace(end=max(before.end, event.end))
+                break
+            if before.begin < event.begin:
+                result.append(before._replace(end=event.begin))
+        result.append(event)
+    return result
+
+
+_texts = st.sampled_from(["a", "b", "c", REDACTED])
+_fine = st.tuples(st.integers(0, 400_000), st.integers(0, 120_000), _texts)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.one_of(_fine, _fine.map(lambda item: (item[0] * 100, item[1] * 100, item[2]))), max_size=20)
+)
+def test_floods_as_defined(parts: list[tuple[int, int, str]]) -> None:
+    """Whatever overlaps, touches or repeats, `flood` gives what the plain definition gives."""
+    events = [
+        BucketEvent(begin * 100, (begin + length) * 100, {"app": name}) for begin, length, name in parts
+    ]
+    assert flood(events) == _defined(events)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powdo.worktime import tally
-from powdo.worktime.activity import Slice
+from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import SECOND, Interval
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -21,7 +21,8 @@ def at(text: str) -> int:
 def days(begin: str, end: str, *, day_start: int = 0) -> dict[tally.Key, float]:
     """Return hours by day in Berlin."""
     counted: dict[tally.Key, int] = {}
-    tally.count([Slice(at(begin), at(end), "a", "t")], tally.by_day(BERLIN, day_start), counted)
+    slices = [Slice(at(begin), at(end), Focus("a", "t"))]
+    tally.count(tally.by_day(BERLIN, day_start)(slices), counted)
     return {key: length / 3600 / SECOND for key, length in counted.items()}
 
 
@@ -53,14 +54,16 @@ def test_days_of_clock_changes_have_23_and_25_hours() -> None:
 def test_days_add_up(begin: int, length: int, day_start: int) -> None:
     """Whatever the day's begin and the slice, its parts are as long as the whole."""
     counted: dict[tally.Key, int] = {}
-    tally.count([Slice(begin, begin + length, "a", "t")], tally.by_day(BERLIN, day_start), counted)
+    slices = [Slice(begin, begin + length, Focus("a", "t"))]
+    tally.count(tally.by_day(BERLIN, day_start)(slices), counted)
     assert sum(counted.values()) == length
 
 
 def test_clipping_keeps_what_lies_inside() -> None:
     """Slices are cut at the borders of the window, and those outside are left out."""
-    slices = [Slice(0, 10, "a", ""), Slice(10, 20, "b", ""), Slice(30, 40, "c", "")]
-    assert [item[:3] for item in tally.clipped(slices, Interval(5, 30))] == [(5, 10, "a"), (10, 20, "b")]
+    a, b, c = (Focus(name, "") for name in "abc")
+    slices = [Slice(0, 10, a), Slice(10, 20, b), Slice(30, 40, c)]
+    assert list(tally.clipped(slices, Interval(5, 30))) == [(5, 10, a), (10, 20, b)]
 
 
 def test_the_longest_comes_first() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powdo.worktime.activity import Slice
+from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import MINUTE, SECOND, Interval
 from powdo.worktime.rules import Rule
 from powdo.worktime.timesheets import Limits, Sheet, build
@@ -17,11 +17,11 @@ Spans = list[tuple[float, float, str]]
 
 
 def _slices(spans: Spans) -> list[Slice]:
-    return [Slice(round(a * SECOND), round(b * SECOND), name, "t") for a, b, name in spans]
+    return [Slice(round(a * SECOND), round(b * SECOND), Focus(name, "t")) for a, b, name in spans]
 
 
 def _build(spans: Spans, limits: Limits | None = None, walls: list[Interval] | None = None) -> Sheet:
-    return build(_slices(spans), lambda item: _RULES.get(item.app), limits, walls or ())
+    return build(_slices(spans), lambda item: _RULES.get(item.focus.app), limits, walls or ())
 
 
 def _blocks(sheet: Sheet) -> list[tuple[float, float, str]]:
@@ -87,7 +87,7 @@ def test_descriptions_and_sources_by_weight() -> None:
         "a": Rule(name="a", project="p", activity="A", description="short"),
         "b": Rule(name="b", project="p", activity="A", description="long"),
     }
-    sheet = build(_slices([(0, 100, "a"), (100, 400, "b")]), lambda item: rules[item.app])
+    sheet = build(_slices([(0, 100, "a"), (100, 400, "b")]), lambda item: rules[item.focus.app])
     assert [(block.description, block.source) for block in sheet.blocks] == [("long, short", "b, a")]
 
 

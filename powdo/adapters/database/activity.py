@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
-from powdo.worktime.flood import Bucket, BucketEvent
+from powdo.worktime.flood import Bucket, BucketEvent, Needed
 
 
 class Activity:
@@ -23,12 +23,17 @@ class Activity:
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)
 
-    def bucket_events(self, worker: int, begin: int, end: int) -> list[Bucket]:
-        """Return the buckets of *worker* with what they hold between *begin* and *end*, in microseconds."""
+    def bucket_events(self, worker: int, begin: int, end: int, needed: Needed | None = None) -> list[Bucket]:
+        """Return the buckets of *worker* with what they hold between *begin* and *end*, in microseconds.
+
+        Only those of the kinds that are *needed*, if that is given.
+        """
         with self._database.read() as connection:
             buckets = connection.execute(
                 sa.select(bucket).where(bucket.c.worker_id == worker).order_by(bucket.c.id)
             ).all()
+            kinds = [row.type for row in buckets]
+            wanted = kinds if needed is None else needed(kinds)
             return [
                 Bucket(
                     id=row.bucket,
@@ -39,6 +44,7 @@ class Activity:
                     device=row.device_id,
                 )
                 for row in buckets
+                if row.type in wanted
             ]
 
     def period(self, worker: int) -> tuple[int, int] | None:

@@ -67,7 +67,7 @@ class Syncer:
         """Yield what was done, or in a dry run would be done, about the timesheets of *window*."""
         self._take_up(person)
         low, high = window.begin - MARGIN, window.end + MARGIN
-        events = self._store.bucket_events(person.id, low, high)
+        events = self._store.bucket_events(person.id, low, high, person.book.needed())
         slices = [item for item in person.book.slices(events) if item.begin < high and item.end > low]
         rows = self._store.sent_timesheets(person.id, low, high)
         self._stored.update((row.id, row) for row in rows)

@@ -10,6 +10,7 @@ from powdo.adapters.kimai.catalogue import Booking
 from powdo.records.operator import Timesheet
 from powdo.worktime.activity import Bucket
 from powdo.worktime.book import Book
+from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.reconcile import Listed, SentTimesheet, without_marker
 from powdo.worktime.timesheets import ALGORITHM, Block
@@ -20,7 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Store(Protocol):
     """What the syncer needs of the database."""
 
-    def bucket_events(self, worker: int, begin: int, end: int) -> list[Bucket]:
+    def bucket_events(self, worker: int, begin: int, end: int, needed: Needed | None = None) -> list[Bucket]:
         """Return the buckets of *worker* with what they hold in a period."""
 
     def put_timesheet(self, sent: SentTimesheet) -> None:

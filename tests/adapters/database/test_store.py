@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from threading import Barrier, Thread
 
@@ -174,6 +175,20 @@ def test_a_period_is_read_with_what_reaches_into_it(store: Store, ana: int) -> N
     store.store(delivery(ana, 0, events))
     (bucket,) = store.bucket_events(ana, T0 + 50 * SECOND, T0 + 150 * SECOND)
     assert [event.data["app"] for event in bucket.events] == ["reaches", "goes on"]
+
+
+def test_only_the_buckets_that_are_needed_are_read(store: Store, ana: int) -> None:
+    """What is asked, is told the kind of each bucket, and buckets of other kinds than it names stay away."""
+    store.store(delivery(ana, 0, [window(0, 100)]))
+    told: list[Sequence[str]] = []
+
+    def none(kinds: Sequence[str]) -> Sequence[str]:
+        told.append(kinds)
+        return ()
+
+    assert store.bucket_events(ana, T0, T0 + HOUR, none) == []
+    assert told == [["currentwindow"]]
+    assert len(store.bucket_events(ana, T0, T0 + HOUR, lambda kinds: kinds)) == 1
 
 
 def test_what_comes_twice_is_stored_once(store: Store, ana: int) -> None:

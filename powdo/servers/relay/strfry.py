@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from powdo.errors import BadRecordError, PowdoError
+from powdo.errors import BadRecordError, ConfigurationError, PowdoError
 from powdo.nips.event import Event
 from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 
 #: strfry reads answers of up to 8192 bytes. What it takes for an id has 64 characters.
 _LONGEST_ID = 256
 _LONGEST_MESSAGE = 512
-_CLIENTS = ("IP4", "IP6")
+_UNREAD = ("Import", "Stream", "Sync", "Stored")
 _LOOK_AGAIN = 1.0
 
 
@@ -34,12 +34,12 @@ def answer(request: Mapping[str, object], policy: Policy, now: int) -> dict[str,
         return None
     event = request.get("event")
     event_id = event.get("id") if isinstance(event, Mapping) else None
-    if not isinstance(event_id, str) or not 0 < len(event_id) <= _LONGEST_ID:
+    if not isinstance(event_id, str) or not 0 < len(event_id) <= _LONGEST_ID or not event_id.isprintable():
         raise BadRecordError("a request without the id of an event")
     verdict = _verdict(request, event, policy, now)
     if verdict.accepted:
         return {"id": event_id, "action": "accept"}
-    message = verdict.message[:_LONGEST_MESSAGE] if request.get("sourceType") in _CLIENTS else ""
+    message = "" if request.get("sourceType") in _UNREAD else verdict.message[:_LONGEST_MESSAGE]
     return {"id": event_id, "action": "reject", "msg": message}
 
 
@@ -79,7 +79,9 @@ class Rules:
                 try:
                     self._policy = self._make()
                 except PowdoError as error:
-                    self._warn(f"{error.message}; the last good configuration stays in force")
+                    problems = error.problems if isinstance(error, ConfigurationError) else ()
+                    told = "; ".join((error.message, *problems))
+                    self._warn(f"{told}; the last good configuration stays in force")
         return self._policy
 
     def _look(self) -> tuple[int, int, int] | None:

@@ -20,6 +20,7 @@ from relay_helpers import mined_wrap, new_key, signed, wrap_for
 
 from powdo.nips.bech32 import encode_npub
 from powdo.nips.event import Event
+from tests.conftest import ROOT
 
 MEMBER, OTHER, STRANGER = new_key(), new_key(), new_key()
 LONGEST_ANSWER = 8192
@@ -155,7 +156,7 @@ def test_work_may_be_asked_for(start: Callable[..., Plugin], allowlist: Path) ->
     assert start("--open").verdict(signed(STRANGER)) == "accept"
 
 
-@pytest.mark.parametrize("source", ["IP6", "Import", "Stream", "Sync", "Stored"])
+@pytest.mark.parametrize("source", ["IP6", "Import", "Stream", "Sync", "Stored", "?"])
 def test_every_source_is_decided_alike(start: Callable[..., Plugin], allowlist: Path, source: str) -> None:
     """Only clients are told why; and stored gift wraps are not handed on to other relays."""
     plugin = start("--allowlist", str(allowlist))
@@ -163,7 +164,32 @@ def test_every_source_is_decided_alike(start: Callable[..., Plugin], allowlist: 
     assert plugin.verdict(signed(STRANGER), sourceType=source, sourceInfo="") == said
     assert plugin.verdict(signed(MEMBER), sourceType=source, sourceInfo="wss://r.example") == "accept"
     wrap = plugin.verdict(wrap_for(MEMBER.pubkey), sourceType=source)
-    assert wrap == ("" if source == "Stored" else "accept")
+    assert wrap == ("" if source in ("Stored", "?") else "accept")
+
+
+#: What strfry's master (1.1.1-144) has asked for, and what it should be told: notes and wraps of clients, an
+#: event of NIP-70, `strfry sync`, `strfry stream`, and a router's pluginUp.
+RECORDED = ROOT / "tests" / "data" / "strfry-requests.jsonl"
+RECORDED_MEMBER = "1313087e62c0ea6fd30a98006c3f9c3cefe1d60ae72b63c4ed3f5115e9551ac7"
+EXPECTED = [
+    *(("IP4", OUTSIDE), ("IP4", "accept"), ("IP4", OUTSIDE), ("IP4", "accept"), ("IP4", "accept")),
+    *(("Sync", ""), ("Sync", "accept"), ("Stream", "accept"), ("IP4", "accept"), ("IP4", "accept")),
+    *(("?", "accept"), ("?", "")),
+]
+
+
+def test_what_strfry_really_asked_is_answered(start: Callable[..., Plugin], allowlist: Path) -> None:
+    """Requests recorded from strfry itself get the answers they should, each with its id."""
+    write_list(allowlist, RECORDED_MEMBER)
+    plugin = start("--allowlist", str(allowlist))
+    lines = RECORDED.read_bytes().splitlines(keepends=True)
+    said = []
+    for line in lines:
+        asked, answer = json.loads(line), plugin.ask(line)
+        assert answer["id"] == asked["event"]["id"]
+        said.append((asked["sourceType"], answer["msg"] if answer["action"] == "reject" else "accept"))
+    assert said == EXPECTED
+    assert ended(plugin) == (0, "")
 
 
 # --- what is no request ---

@@ -21,7 +21,9 @@ from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 #: strfry reads answers of up to 8192 bytes. What it takes for an id has 64 characters.
 _LONGEST_ID = 256
 _LONGEST_MESSAGE = 512
-_UNREAD = ("Import", "Stream", "Sync", "Stored")
+#: Events that are stored already, on their way to another relay: strfry has no word for that yet and writes "?".
+_STORED = ("Stored", "?")
+_UNREAD = ("Import", "Stream", "Sync", *_STORED)
 _LOOK_AGAIN = 1.0
 
 
@@ -48,7 +50,7 @@ def _verdict(request: Mapping[str, object], claimed: object, policy: Policy, now
         event = Event.from_json(claimed)
     except BadRecordError as error:
         return Verdict(False, f"invalid: {error.message}")
-    if request.get("sourceType") == "Stored" and event.kind in WRAPS:
+    if request.get("sourceType") in _STORED and event.kind in WRAPS:
         return Verdict(False, "restricted: gift wraps are not handed on")
     received, authed = request.get("receivedAt"), request.get("authed")
     return decide(

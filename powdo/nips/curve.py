@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
@@ -106,7 +106,8 @@ class SecretKey:
         Raises:
             BadRecordError: *pubkey* is no point of the curve.
         """
-        peer, shared = point(pubkey).whole, ffi.new("unsigned char[32]")
+        peer, _ = point(pubkey)
+        shared = ffi.new("unsigned char[32]")
         if lib.secp256k1_ecdh(_CONTEXT, shared, peer, self._secret, _copy_x()[0], ffi.NULL) != 1:
             raise KeyRejectedError("the secret key has no shared point with this public key")
         return bytes(ffi.buffer(shared))
@@ -121,24 +122,18 @@ def verify(pubkey: str, digest: bytes, signature: bytes) -> bool:
     if len(digest) != 32 or len(signature) != 64:
         return False
     try:
-        author = point(pubkey).x_only
+        _, author = point(pubkey)
     except BadRecordError:
         return False
     return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, 32, author) == 1)
 
 
-class Point(NamedTuple):
-    """A public key as the library wants it: for key agreement, and for verification."""
-
-    whole: Any
-    x_only: Any
-
-
 @lru_cache(maxsize=_KEPT_POINTS)
-def point(pubkey: str) -> Point:
-    """Return the point of *pubkey* (hex), whose y is even (BIP-340); the latest ones are kept.
+def point(pubkey: str) -> tuple[Any, Any]:
+    """Return the point of *pubkey* (hex) whose y is even (BIP-340), for key agreement and for verification.
 
-    To find y takes a tenth of a verification; the author of a gift wrap is met twice, a worker often.
+    The latest ones are kept: to find y takes a tenth of a verification, and the author of a gift wrap is met
+    twice, a worker often.
 
     Raises:
         BadRecordError: *pubkey* is no point of the curve.
@@ -154,14 +149,14 @@ def point(pubkey: str) -> Point:
         raise BadRecordError(f"public key '{pubkey}' is not on the curve")
     if lib.secp256k1_xonly_pubkey_from_pubkey(_CONTEXT, x_only, ffi.NULL, whole) != 1:
         raise BadRecordError(f"public key '{pubkey}' has no x")
-    return Point(whole, x_only)
+    return whole, x_only
 
 
 def _x_only(keypair: Any) -> str:
-    point = ffi.new("secp256k1_xonly_pubkey *")
+    public = ffi.new("secp256k1_xonly_pubkey *")
     x = ffi.new("unsigned char[32]")
-    if lib.secp256k1_keypair_xonly_pub(_CONTEXT, point, ffi.NULL, keypair) != 1:
+    if lib.secp256k1_keypair_xonly_pub(_CONTEXT, public, ffi.NULL, keypair) != 1:
         raise KeyRejectedError("the secret key has no public key")
-    if lib.secp256k1_xonly_pubkey_serialize(_CONTEXT, x, point) != 1:
+    if lib.secp256k1_xonly_pubkey_serialize(_CONTEXT, x, public) != 1:
         raise KeyRejectedError("the public key cannot be written")
     return bytes(ffi.buffer(x)).hex()

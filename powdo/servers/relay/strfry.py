@@ -21,7 +21,7 @@ from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 #: strfry reads answers of up to 8192 bytes. What it takes for an id has 64 characters.
 _LONGEST_ID = 256
 _LONGEST_MESSAGE = 512
-#: Events that are stored already, on their way to another relay: strfry has no word for that yet and writes "?".
+#: Events that are stored already, on their way to another relay; strfry has no word for that yet: "?".
 _STORED = ("Stored", "?")
 _UNREAD = ("Import", "Stream", "Sync", *_STORED)
 _LOOK_AGAIN = 1.0

@@ -122,6 +122,7 @@ class Connection:
                 self._say("NOTICE", f"invalid: {error.message}")
             return
         except BadRequestError as error:
+            self._subscriptions.pop(error.subscription, None)
             self._say("CLOSED", error.subscription, f"invalid: {error.message}")
             return
         except PeerProtocolError as error:

@@ -185,7 +185,7 @@ BAD_FILTERS: list[tuple[str, str]] = [
 @pytest.mark.parametrize("rest", [row[1] for row in BAD_FILTERS], ids=[row[0] for row in BAD_FILTERS])
 @pytest.mark.parametrize("word", ["REQ", "COUNT"])
 def test_a_filter_is_refused(filled: str, word: str, rest: str) -> None:
-    """CLOSED says `invalid:` and the subscription is not there; one that had the name has ended."""
+    """CLOSED says `invalid:`, and the next question is answered."""
 
     async def main() -> None:
         async with client(filled) as reader:
@@ -194,5 +194,19 @@ def test_a_filter_is_refused(filled: str, word: str, rest: str) -> None:
             assert answer[:2] == ["CLOSED", "s"]
             assert prefix(answer[2]) == "invalid"
             assert await reader.ids({"kinds": [7]}) == [STORED["c"].id]
+
+    asyncio.run(main())
+
+
+def test_a_refused_request_ends_the_subscription_it_would_replace(tmp_path: Path) -> None:
+    """After CLOSED nothing comes under that name, whatever was asked under it before."""
+
+    async def main() -> None:
+        async with running_relay(tmp_path, OPEN) as url, client(url) as reader, client(url) as writer:
+            assert await reader.ids({"kinds": [1]}) == []
+            await reader.say("REQ", "s", {"kinds": ["1"]})
+            assert (await reader.hear())[:2] == ["CLOSED", "s"]
+            assert await writer.publish(signed(ALICE)) == (True, "")
+            assert await reader.quiet()
 
     asyncio.run(main())

@@ -7,6 +7,11 @@ them against the commands' own).
 from __future__ import annotations
 
 import gc
+
+#: Imports make some 25 000 objects that stay: looking through them at each 700 is a tenth of a start.
+_GARBAGE = 50_000
+gc.set_threshold(_GARBAGE)
+
 import importlib
 import os
 import signal
@@ -46,9 +51,6 @@ COMMANDS = {
     "demo": "Run the whole line on this machine with a sample day.",
 }
 
-
-#: Imports make some 20 000 objects that stay: looking through them at each 700 is a tenth of a start.
-_GARBAGE = 20_000
 
 #: Older versions of click write the help to stdout instead, and end with 0.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -177,7 +179,6 @@ def _complete() -> int | None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run powdo and end the process: by status, or by the signal that ended it."""
-    gc.set_threshold(_GARBAGE)
     signals.install()
     stdio.guard_streams()
     try:

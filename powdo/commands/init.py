@@ -195,14 +195,23 @@ def operator(
 def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
     """Set up a public server: a relay and a Blossom server.
 
-    Each has a data directory of its own.
+    Each has a data directory of its own. One with a URL believes a TLS proxy on this machine where its
+    clients come from.
     """
     from powdo.settings import environment
     from powdo.settings.paths import data_dir, private_dir
 
     data = data_dir(run.config_choice[1], environment.variables())
     sections = [
-        _section(name, [("listen", listen), ("data", str(data / name)), ("url", url)])
+        _section(
+            name,
+            [
+                ("listen", listen),
+                ("data", str(data / name)),
+                ("url", url),
+                ("trusted_proxy", ["127.0.0.1/32", "::1/128"] if url else None),
+            ],
+        )
         for name, listen, url in (("relay", "127.0.0.1:7777", relay), ("blossom", "127.0.0.1:3000", blossom))
     ]
     settings = _write_configuration(run, sections, [], yes=yes)

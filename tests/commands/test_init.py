@@ -119,6 +119,9 @@ def test_an_operator_and_a_server_are_set_up(powdo, own_world: Path):
     assert powdo("keys", "show", "dvm").returncode == 77
     assert powdo("init", "server", "--relay", "wss://r.example").returncode == 0
     assert _mode(own_world / "data" / "relay") == _mode(own_world / "data" / "blossom") == 0o700
+    content = tomllib.loads((own_world / "powdo.toml").read_text())
+    assert content["relay"]["trusted_proxy"] == ["127.0.0.1/32", "::1/128"]
+    assert "trusted_proxy" not in content["blossom"]  # no URL, no proxy
 
 
 def test_the_master_key_of_the_environment_is_used_and_not_written(powdo, own_world: Path):

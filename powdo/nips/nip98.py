@@ -2,7 +2,7 @@
 
 Rules:
 - the request is named by its URL, its method and, as NIP-86 wants it, the hash of its body;
-- a token counts for a minute around its date; that none counts twice is for the server to see, by its id;
+- a token counts for a minute around its date; that none counts twice is for the server to see;
 - reasons for refusing a token are ASCII, and say nothing of what the server would have taken.
 """
 

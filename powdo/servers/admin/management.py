@@ -57,12 +57,15 @@ class Management:
         return body
 
     def _use(self, event: Event) -> None:
-        """Let a token count once: remember it for as long as its date would let it pass."""
+        """Let a token count once: remember it for as long as its date would let it pass.
+
+        It is known by its signature: the same call made twice within a second has the same id.
+        """
         now = int(time.time())
         self._seen = {each: until for each, until in self._seen.items() if until >= now}
-        if event.id in self._seen:
+        if event.sig in self._seen:
             raise _unauthorized("token was used before")
-        self._seen[event.id] = event.created_at + MAX_SKEW
+        self._seen[event.sig] = event.created_at + MAX_SKEW
 
     async def _call(self, fields: dict[str, object]) -> object:
         """Return the result of one call; reasons that come with a key are not kept. Raises: Refusal."""

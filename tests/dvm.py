@@ -58,11 +58,14 @@ def blob_server() -> Iterator[BlobServer]:
     """Run a blob server on a free port of 127.0.0.1."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             server.visits.append(self.path)
             time.sleep(server.pause)
             if server.garble:
                 self.wfile.write(b"what is this?\r\n\r\n")
+                self.close_connection = True
                 return
             data = server.blobs.get(self.path)
             status = server.status if data is not None or server.status != 200 else 404

@@ -1,10 +1,10 @@
-"""The blob folder: what proves where stored time came from, each file under its sha256 as `ab/cd/<sha256>`.
+"""The blob folder: what proves where stored time came from, each file under its sha256 as `ab/<sha256>`.
 
 Rules:
 - a file is there whole and on the disk, or not at all: it is written elsewhere, synced, then renamed;
 - it is put here before the database speaks of it; one that no row speaks of does no harm;
-- several hosts may share the folder; whoever works in a folder of `.work` holds a lock on it, so that what a
-  killed run left there in plain text is told from what is in use, and goes with the next run.
+- several hosts may share the folder; a run that works in a folder of `.work` holds a lock on it, so that what
+  a killed run left there in plain text is told from what is in use, and goes with the next run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from powdo.errors import CannotCreateError, OutputError
@@ -34,24 +34,46 @@ class Evidence:
 
     def __init__(self, folder: Path) -> None:
         self._folder = private_dir(folder)
+        _make_folders(folder)
         self._work = private_dir(folder / _WORK)
+        self._own: tuple[Path, int] | None = None
         self._sweep()
+
+    def close(self) -> None:
+        """Remove the folder of this run's work."""
+        if self._own is not None:
+            folder, lock = self._own
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+            self._own = None
 
     def path(self, sha256: str) -> Path:
         """Return where the file with *sha256* lies or would lie."""
         if _SHA256.fullmatch(sha256) is None:
             raise ValueError("not a sha256")
-        return self._folder / sha256[:2] / sha256[2:4] / sha256
+        return self._folder / sha256[:2] / sha256
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Return a fresh private folder beside the evidence, gone when the block ends."""
-        folder, lock = self._locked_folder()
+        """Return an empty private folder beside the evidence; files left in it go when the block ends."""
+        folder = self._own_folder()
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            with suppress(OSError):  # what stays goes with the folder
+                for entry in os.scandir(folder):
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def _own_folder(self) -> Path:
+        """Return the folder of this run, which looks used from now on: where there are no locks age tells."""
+        if self._own is not None:
+            try:
+                os.utime(self._own[0])
+            except FileNotFoundError:  # taken for an abandoned one by another host
+                self.close()
+        if self._own is None:
+            self._own = self._locked_folder()
+        return self._own[0]
 
     def _locked_folder(self) -> tuple[Path, int]:
         """Return a new folder and a descriptor that locks it; a sweep may be faster and remove it."""
@@ -73,7 +95,6 @@ class Evidence:
         target = self.path(sha256)
         try:
             if not _is_file(target):
-                _make_folders(target.parent)
                 fsync_path(source)
                 source.replace(target)
                 fsync_path(target.parent)
@@ -139,10 +160,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _make_folders(folder: Path) -> None:
-    """Make the missing folders down to *folder*, each entered durably into the one above."""
-    for each in (folder.parent, folder):
-        try:
-            each.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        fsync_path(each.parent)
+    """Make all folders that files can lie in at once; made one by one, each costs a sync of *folder*."""
+    try:
+        missing = {f"{number:02x}" for number in range(256)} - {path.name for path in folder.iterdir()}
+        for name in sorted(missing):
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
+        if missing:
+            fsync_path(folder)
+    except OSError as error:
+        raise CannotCreateError(f"cannot create folders in '{folder}': {error.strerror}") from None

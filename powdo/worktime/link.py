@@ -122,7 +122,7 @@ def check_link(link: Link, manifest: Manifest, data: bytes) -> None:
             raise BadRecordError(f"the link's '{name}' is not the manifest's")
     if link.root is None:
         raise BadRecordError("the link says 'withheld', but the contents are here")
-    if link.root != manifest_root(data):
+    if link.root != manifest_root(data, manifest):
         raise BadRecordError("the link's 'root' is not that of the manifest")
 
 

@@ -232,9 +232,12 @@ class Manifest:
         return encode_line(obj)[:-1]
 
 
-def manifest_root(data: bytes) -> str:
-    """Return the root of the manifest whose bytes are *data*: sha256 over its salt, then *data*, as hex."""
-    salt = parse_manifest(data).salt
+def manifest_root(data: bytes, manifest: Manifest | None = None) -> str:
+    """Return the root of the manifest whose bytes are *data*: sha256 over its salt, then *data*, as hex.
+
+    *manifest* is what `parse_manifest` made of *data*, if it has been asked.
+    """
+    salt = (manifest or parse_manifest(data)).salt
     return hashlib.sha256(bytes.fromhex(salt) + data).hexdigest()
 
 

@@ -23,7 +23,7 @@ def test_a_file_lies_under_its_hash(tmp_path: Path) -> None:
     with evidence.workspace() as folder:
         (folder / "blob").write_bytes(b"data")
         target = evidence.keep(folder / "blob", name)
-    assert target == tmp_path / "evidence" / name[:2] / name[2:4] / name
+    assert target == tmp_path / "evidence" / name[:2] / name
     assert target.read_bytes() == b"data"
     folders = [path for path in (tmp_path / "evidence").rglob("*") if path.is_dir()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
@@ -47,7 +47,7 @@ def test_only_a_hash_names_a_file(tmp_path: Path) -> None:
 
 
 def test_workspaces_leave_nothing(tmp_path: Path) -> None:
-    """A workspace is gone after its block, an abandoned one once no run can be at it."""
+    """A workspace is empty after its block and gone with its run, one of a dead run with the next."""
     evidence = Evidence(tmp_path)
     with pytest.raises(RuntimeError), evidence.workspace() as folder:
         (folder / "x").write_bytes(b"x")
@@ -56,6 +56,9 @@ def test_workspaces_leave_nothing(tmp_path: Path) -> None:
     for path in (old, new):
         (path / "in").mkdir(parents=True)
     os.utime(old, (time.time() - 90_000,) * 2)
+    with evidence.workspace() as folder:
+        assert list(folder.iterdir()) == []
+    evidence.close()
     Evidence(tmp_path)
     assert [path.name for path in (tmp_path / ".work").iterdir()] == ["new"]
 
@@ -67,6 +70,7 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
         Evidence(tmp_path / "file")
     evidence = Evidence(tmp_path)
     name = sha256(b"data").hexdigest()
+    (tmp_path / name[:2]).rmdir()
     (tmp_path / name[:2]).write_bytes(b"")
     (tmp_path / "blob").write_bytes(b"data")
     with pytest.raises(OutputError):

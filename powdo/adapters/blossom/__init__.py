@@ -10,6 +10,6 @@ Rules:
 from __future__ import annotations
 
 from powdo.adapters.blossom.client import BlossomClient, check_file
-from powdo.adapters.blossom.download import download
+from powdo.adapters.blossom.download import Downloads
 
-__all__ = ["BlossomClient", "check_file", "download"]
+__all__ = ["BlossomClient", "Downloads", "check_file"]

@@ -32,46 +32,63 @@ from powdo.nips.curve import SecretKey
 
 _BLOCK = 1 << 18
 _HOPS = 5
+#: Seconds after which a connection is not used again: a router between may have forgotten it without a word.
+_IDLE = 10.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
-def download(
-    urls: Sequence[str],
-    *,
-    sha256: str,
-    size: int,
-    allowed_origins: Collection[str],
-    destination: Path,
-    timeout: float = 30.0,
-    key: SecretKey | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> None:
-    """Write the blob of *sha256* and *size* to *destination*, from the first of *urls* that has it.
+class Downloads:
+    """Fetches blobs from allowed servers, and keeps its connections between one blob and the next.
 
     *allowed_origins* are `scheme://host[:port]`, `host:port` or `host`; nothing else is ever contacted.
-    *key* signs a token where a server wants one. The file appears whole or not at all.
-
-    Raises: RefusedError when no address is allowed; RetryLaterError when one may work later;
-    PeerProtocolError for wrong bytes; KeyRejectedError; OutputError.
+    *key* signs a token where a server wants one.
     """
-    allowed = [url for url in urls if _may_ask(url, allowed_origins)]
-    if not allowed:
-        raise RefusedError("no address of the blob is on an allowed host")
-    transport = Transport(timeout)
-    failures: list[PowdoError] = []
-    try:
+
+    def __init__(
+        self, allowed_origins: Collection[str], *, timeout: float = 30.0, key: SecretKey | None = None
+    ) -> None:
+        self._allowed = allowed_origins
+        self._key = key
+        self._transport = Transport(timeout)
+        self._used = time.monotonic()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def fetch(
+        self,
+        urls: Sequence[str],
+        *,
+        sha256: str,
+        size: int,
+        destination: Path,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Write the blob of *sha256* and *size* to *destination*, from the first of *urls* that has it.
+
+        The file appears whole or not at all; to sync it is left to who wants to keep it.
+
+        Raises: RefusedError when no address is allowed; RetryLaterError when one may work later;
+        PeerProtocolError for wrong bytes; KeyRejectedError; OutputError.
+        """
+        allowed = [url for url in urls if _may_ask(url, self._allowed)]
+        if not allowed:
+            raise RefusedError("no address of the blob is on an allowed host")
+        if time.monotonic() - self._used > _IDLE:
+            self._transport.close()  # opens anew with the next request
+        source = _Source(self._transport, sha256, size, self._allowed, self._key)
+        failures: list[PowdoError] = []
         for url in allowed:
-            source = _Source(transport, sha256, size, allowed_origins, key)
             try:
                 with _new_file(destination) as file:
                     source.copy(url, file, progress)
             except (KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError) as failure:
                 failures.append(failure)
             else:
+                self._used = time.monotonic()
                 return
-    finally:
-        transport.close()
-    raise _summary(failures)
+        raise _summary(failures)
 
 
 def _may_ask(url: str, allowed: Collection[str]) -> bool:
@@ -95,13 +112,12 @@ def _summary(failures: Sequence[PowdoError]) -> PowdoError:
 
 @contextmanager
 def _new_file(destination: Path) -> Iterator[BinaryIO]:
-    """Yield a private file that becomes *destination*, on disk, if the block ends well."""
+    """Yield a private file that becomes *destination* if the block ends well."""
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             yield file
-            os.fsync(file.fileno())
         Path(temporary).replace(destination)
         temporary = ""
     except OSError as error:

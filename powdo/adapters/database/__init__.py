@@ -5,9 +5,10 @@ from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored
 from powdo.adapters.database.store import Store, enrolled
-from powdo.adapters.database.workers import Worker
+from powdo.adapters.database.workers import Author, Worker
 
 __all__ = [
+    "Author",
     "Database",
     "Delivery",
     "Inbox",

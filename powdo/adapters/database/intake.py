@@ -19,6 +19,7 @@ from powdo.adapters.database.buckets import BucketName, StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.inbox import finish, storable
 from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, worker
+from powdo.adapters.database.workers import Author
 from powdo.errors import PeerProtocolError
 from powdo.worktime.link import Link
 from powdo.worktime.manifest import Manifest
@@ -31,7 +32,7 @@ ANONYMOUS = 10_000
 class Delivery:
     """One checked bundle, ready to be stored; events are JSON texts, *evidence* is on the disk already."""
 
-    worker: int
+    worker: Author
     wrap: str
     rumor: str
     pubkey: str
@@ -123,14 +124,12 @@ class Intake:
                 return stored, False
             self._add_contents(connection, number, delivery)
             finish(connection, delivery.wrap, "ingested")
-            added = _one(connection, _ADDED, id=number)
-        assert added is not None
-        return added, True
+        return _added(delivery), True
 
     def _add_bundle(self, connection: sa.Connection, delivery: Delivery) -> int | None:
         manifest = delivery.manifest
         values: dict[str, Any] = {name: getattr(delivery, name) for name in _SAME} | {
-            "worker_id": delivery.worker,
+            "worker_id": delivery.worker.id,
             "device": manifest.device,
             "sequence": manifest.sequence,
             "begin_us": manifest.begin,
@@ -157,11 +156,11 @@ class Intake:
             )
             for item in manifest.buckets
         ]
-        add_events(connection, self._database, delivery.worker, buckets)
+        add_events(connection, self._database, delivery.worker.id, buckets)
         pictures = [
             {
                 "bundle_id": number,
-                "worker_id": delivery.worker,
+                "worker_id": delivery.worker.id,
                 "file": item.file,
                 "time_us": item.time,
                 "monitor": item.monitor,
@@ -174,7 +173,7 @@ class Intake:
         ]
         if pictures:
             connection.execute(_ADD_SCREENSHOT, pictures)
-        period = {"worker_id": delivery.worker, "begin_us": manifest.begin, "end_us": manifest.end}
+        period = {"worker_id": delivery.worker.id, "begin_us": manifest.begin, "end_us": manifest.end}
         connection.execute(_ADD_DIRTY, period)
 
     def duplicate(self, wrap: str, stored: Stored) -> None:
@@ -215,13 +214,34 @@ _SAME = (
 )
 
 
+def _added(delivery: Delivery) -> Stored:
+    """Return *delivery* as `_one` would find it."""
+    manifest, root = delivery.manifest, delivery.link.root
+    assert root is not None
+    return Stored(
+        wrap=delivery.wrap,
+        rumor=delivery.rumor,
+        worker=delivery.worker.name,
+        pubkey=delivery.pubkey,
+        device=manifest.device,
+        sequence=manifest.sequence,
+        begin_us=manifest.begin,
+        end_us=manifest.end,
+        sha256=delivery.sha256,
+        size=delivery.size,
+        screenshots=len(manifest.screenshots),
+        bucket_events=manifest.bucket_events,
+        root=root,
+    )
+
+
 def _same(connection: sa.Connection, delivery: Delivery) -> Stored:
     """Return the stored bundle that *delivery* repeats. Raises: PeerProtocolError when it is another one."""
     manifest = delivery.manifest
     found = _one(
         connection,
         _IN_PLACE,
-        worker_id=delivery.worker,
+        worker_id=delivery.worker.id,
         device=manifest.device,
         sequence=manifest.sequence,
     )
@@ -252,7 +272,6 @@ def _told(name: str) -> sa.ColumnElement[bool]:
     return bundle.c[name] == sa.bindparam(name)
 
 
-_ADDED = _STORED.where(_told("id"))
 _IN_WRAP = _STORED.where(_told("wrap"))
 _IN_PLACE = _STORED.where(_told("worker_id"), _told("device"), _told("sequence"))
 _KNOWN = _STORED.where(_told("rumor") | (_told("worker_id") & _told("sha256"))).order_by(~_told("rumor"))

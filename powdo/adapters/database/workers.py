@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,6 +26,13 @@ class Worker:
     kimai_user: int | None
     timezone: str | None
     disabled: bool
+
+
+class Author(NamedTuple):
+    """The worker who signed something."""
+
+    id: int
+    name: str
 
 
 class Workers:
@@ -110,15 +117,15 @@ class Workers:
             raise UsageError(f"no worker is called '{name}'", hint="`powdo users list` shows them")
         return [found]
 
-    def author(self, pubkey: str) -> int | None:
-        """Return the number of the worker whose identity *pubkey* is, unless they were removed."""
+    def author(self, pubkey: str) -> Author | None:
+        """Return the worker whose identity *pubkey* is, unless they were removed."""
         with self._database.read() as connection:
-            found: int | None = connection.execute(_AUTHOR, {"pubkey": pubkey}).scalar()
-        return found
+            row = connection.execute(_AUTHOR, {"pubkey": pubkey}).one_or_none()
+        return None if row is None else Author(*row)
 
 
 _AUTHOR = (
-    sa.select(worker.c.id)
+    sa.select(worker.c.id, worker.c.name)
     .join_from(worker_key, worker)
     .where(worker_key.c.pubkey == sa.bindparam("pubkey"), worker_key.c.role == "identity", ~worker.c.disabled)
 )

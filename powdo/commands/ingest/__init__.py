@@ -61,11 +61,12 @@ class _Ingester:
         self._run = run
         self._store = Store(settings.database_url)
         self._inbox = Inbox(self._store.database)
+        self._evidence = Evidence(settings.data_dir / "evidence")
         self._receiver = Receiver(
             key=run.key(settings.user()),
             store=self._store,
             inbox=self._inbox,
-            evidence=Evidence(settings.data_dir / "evidence"),
+            evidence=self._evidence,
             limits=Limits(
                 hosts=settings.dvm.blossom_hosts, max_bundle=settings.dvm.max_bundle, timeout=timeout
             ),
@@ -76,6 +77,8 @@ class _Ingester:
         """Give back what was claimed and not handled, so that other hosts need not wait for the lease."""
         for wrap in self._claimed:
             self._inbox.release(wrap)
+        self._receiver.close()
+        self._evidence.close()
         self._store.close()
 
     # --- the queue ---

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from powdo.adapters.archive_reader import Opened, open_bundle
+import orjson
+
+from powdo.adapters.archive_reader import Unsealed, unsealed, write_file
 from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
 from powdo.errors import (
     BadRecordError,
     KeyRejectedError,
+    OutputError,
     PeerProtocolError,
     PowdoError,
     RefusedError,
@@ -33,6 +37,8 @@ from powdo.worktime.link import LINK_KIND
 from powdo.worktime.manifest import BucketFile
 
 if TYPE_CHECKING:
+    from powdo.adapters.blossom import Downloads
+    from powdo.adapters.database import Author
     from powdo.adapters.evidence import Evidence
     from powdo.nips.curve import SecretKey
 
@@ -69,6 +75,17 @@ class Receiver:
         self._evidence = evidence
         self._limits = limits
 
+    @cached_property
+    def _downloads(self) -> Downloads:
+        from powdo.adapters.blossom import Downloads  # only once there is something to fetch
+
+        return Downloads(self._limits.hosts, timeout=self._limits.timeout, key=self._key)
+
+    def close(self) -> None:
+        """Close the connections to Blossom servers."""
+        if "_downloads" in self.__dict__:
+            self._downloads.close()
+
     def receive(self, item: Item) -> Outcome:
         """Return what became of the claimed *item*; None for what leaves no record.
 
@@ -96,7 +113,7 @@ class Receiver:
                     status=error.status,
                     rumor=rumor.id,
                     pubkey=rumor.pubkey,
-                    worker=worker,
+                    worker=worker.id,
                 )
             )
 
@@ -117,12 +134,12 @@ class Receiver:
         """Return whether the author of the gift wrap *event* is a worker by now."""
         return self._store.author(unwrap(event, self._key).rumor.pubkey) is not None
 
-    def _stored(self, unwrapped: Unwrapped, worker: int, message: FileMessage) -> Stored | None:
-        return self._store.known(worker, unwrapped.rumor.id, message.x)
+    def _stored(self, unwrapped: Unwrapped, worker: Author, message: FileMessage) -> Stored | None:
+        return self._store.known(worker.id, unwrapped.rumor.id, message.x)
 
     # --- one file message ---
 
-    def _take(self, unwrapped: Unwrapped, worker: int, received_at: int) -> Stored:
+    def _take(self, unwrapped: Unwrapped, worker: Author, received_at: int) -> Stored:
         message = FileMessage.from_rumor(unwrapped.rumor)
         known = self._stored(unwrapped, worker, message)
         if known is not None:
@@ -132,20 +149,14 @@ class Receiver:
         with self._evidence.workspace() as folder:
             blob = folder / "bundle.zip"
             self._fetch(urls, message, blob, received_at)
-            opened = open_bundle(
-                blob,
-                key_hex=message.decryption_key,
-                salt_hex=message.decryption_nonce,
-                x=message.x,
-                ox=message.ox,
-                size=message.size,
-                max_size=self._limits.max_bundle,
-                destination=folder / "contents",
-            )
-            delivery = _delivery(unwrapped, worker, message, opened)
+            with unsealed(
+                blob, key_hex=message.decryption_key, salt_hex=message.decryption_nonce, ox=message.ox
+            ) as bundle:
+                delivery = _delivery(unwrapped, worker, message, bundle)
+                screenshots = _write_screenshots(bundle, folder)
             self._evidence.keep(blob, message.x)
-            for screenshot in opened.manifest.screenshots:
-                self._evidence.keep(opened.folder / screenshot.file, screenshot.sha256)
+            for path, sha256 in screenshots:
+                self._evidence.keep(path, sha256)
             stored, _new = self._store.store(delivery)
         return stored
 
@@ -169,18 +180,8 @@ class Receiver:
             return False
 
     def _fetch(self, urls: Sequence[str], message: FileMessage, blob: Path, received_at: int) -> None:
-        from powdo.adapters.blossom import download
-
         try:
-            download(
-                urls,
-                sha256=message.x,
-                size=message.size,
-                allowed_origins=self._limits.hosts,
-                destination=blob,
-                timeout=self._limits.timeout,
-                key=self._key,
-            )
+            self._downloads.fetch(urls, sha256=message.x, size=message.size, destination=blob)
         except (RetryLaterError, RefusedError, KeyRejectedError) as error:
             if time.time() - received_at < GIVE_UP:
                 if isinstance(error, KeyRejectedError):  # of one server, for one blob: the others go on
@@ -193,13 +194,26 @@ class Receiver:
 # --- from an opened bundle to what is stored -------------------------------------------------------
 
 
-def _delivery(unwrapped: Unwrapped, worker: int, message: FileMessage, opened: Opened) -> Delivery:
-    event = opened.proof["event"]
-    if opened.manifest.bucket_events > _MOST_EVENTS:
+def _write_screenshots(bundle: Unsealed, folder: Path) -> list[tuple[Path, str]]:
+    """Return where each screenshot was written below *folder*, with its sha256. Raises: OutputError."""
+    written = []
+    for number, screenshot in enumerate(bundle.manifest.screenshots):
+        path = folder / f"{number}.screenshot"
+        try:
+            write_file(path, bundle.chunks(screenshot.file))
+        except OSError as error:
+            raise OutputError(f"cannot write '{path}': {error.strerror}") from None
+        written.append((path, screenshot.sha256))
+    return written
+
+
+def _delivery(unwrapped: Unwrapped, worker: Author, message: FileMessage, bundle: Unsealed) -> Delivery:
+    event = bundle.proof["event"]
+    if bundle.manifest.bucket_events > _MOST_EVENTS:
         raise BadRecordError(f"the bundle holds more than {_MOST_EVENTS} bucket events")
     if event is not None:
-        _check_signature(event, opened.link.content, unwrapped.rumor.pubkey)
-    for told in opened.proof["withheld"]:
+        _check_signature(event, bundle.link.content, unwrapped.rumor.pubkey)
+    for told in bundle.proof["withheld"]:
         if told["event"] is not None:
             _check_signature(told["event"], told["link"], unwrapped.rumor.pubkey)
     return Delivery(
@@ -210,15 +224,15 @@ def _delivery(unwrapped: Unwrapped, worker: int, message: FileMessage, opened: O
         sha256=message.x,
         ox=message.ox,
         size=message.size,
-        manifest=opened.manifest,
-        manifest_text=opened.manifest_bytes.decode(),
-        link=opened.link,
+        manifest=bundle.manifest,
+        manifest_text=bundle.manifest_bytes.decode(),
+        link=bundle.link,
         link_event=None if event is None else _json(event),
         wrap_event=_json(unwrapped.wrap.to_json()),
         seal_event=_json(unwrapped.seal.to_json()),
         rumor_event=_json(unwrapped.rumor.to_json()),
         bucket_events={
-            item.file: _read_events(opened.folder / item.file, item) for item in opened.manifest.buckets
+            item.file: _read_events(bundle.chunks(item.file), item) for item in bundle.manifest.buckets
         },
     )
 
@@ -240,17 +254,36 @@ def _check_signature(value: object, content: str, author: str) -> None:
         raise PeerProtocolError("the link is signed by another than the author")
 
 
-def _read_events(path: Path, item: BucketFile) -> list[StoredEvent]:
-    """Return the bucket events in *path*. Raises: BadRecordError when one is malformed or out of place."""
+def _read_events(chunks: Iterable[bytes], item: BucketFile) -> list[StoredEvent]:
+    """Return the bucket events in *chunks*. Raises: BadRecordError when one is malformed or out of place."""
     events: list[StoredEvent] = []
-    with path.open("rb") as file:
-        lines = iter(lambda: file.readline(MAX_LINE + 1), b"")  # a line may be as long as the file
-        for number, line in enumerate(lines, 1):
-            try:
-                event = parse_bucket_event(decode_line(line))
-                if not item.begin - _SLACK <= event.begin <= event.end <= item.end + _SLACK:
-                    raise BadRecordError("outside the period of its bucket")
-                events.append(stored_event(event))
-            except BadRecordError as error:
-                raise BadRecordError(f"bucket event {number} in '{item.file}': {error.message}") from None
+    for number, line in enumerate(_lines(chunks), 1):
+        try:
+            event = parse_bucket_event(_object(line))
+            if not item.begin - _SLACK <= event.begin <= event.end <= item.end + _SLACK:
+                raise BadRecordError("outside the period of its bucket")
+            events.append(stored_event(event))
+        except BadRecordError as error:
+            raise BadRecordError(f"bucket event {number} in '{item.file}': {error.message}") from None
     return events
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Return what `decode_line` returns, sooner: a bundle has hundreds of lines. Raises: BadRecordError."""
+    try:
+        value = orjson.loads(line) if len(line) <= MAX_LINE else None
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else decode_line(line)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of *chunks*; one that is too long comes as it is so far, for nobody reads on."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        if len(rest) > MAX_LINE:
+            yield rest
+    if rest:
+        yield rest

@@ -7,13 +7,15 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from powdo.adapters.blossom import BlossomClient, check_file, download
+from powdo.adapters.blossom import BlossomClient, Downloads, check_file, download
 from powdo.errors import (
     BadRecordError,
     InputMissingError,
@@ -24,6 +26,7 @@ from powdo.errors import (
     RefusedError,
     RetryLaterError,
 )
+from powdo.nips.curve import SecretKey
 from tests.blossom_server import ANA, BEN, running, sha
 
 _DATA = os.urandom(300_000)
@@ -140,9 +143,21 @@ def _upload(url: str, blob: Path, timeout: float = 5.0) -> str:
         client.close()
 
 
-def _download(urls: list[str], path: Path, timeout: float = 5.0, **options: object) -> None:
-    told: dict[str, object] = {"sha256": _H, "size": _SIZE, "allowed_origins": ["127.0.0.1"]}
-    download(urls, destination=path, timeout=timeout, **(told | options))  # type: ignore[arg-type]  # a test's table
+def _download(
+    urls: list[str],
+    path: Path,
+    *,
+    timeout: float = 5.0,
+    allowed_origins: Sequence[str] = ("127.0.0.1",),
+    key: SecretKey | None = None,
+    size: int = _SIZE,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    downloads = Downloads(allowed_origins, timeout=timeout, key=key)
+    try:
+        downloads.fetch(urls, sha256=_H, size=size, destination=path, progress=progress)
+    finally:
+        downloads.close()
 
 
 # --- with our own server ---
@@ -335,13 +350,12 @@ def test_a_download_from_a_lying_peer_fails_in_time_and_leaves_nothing(tmp_path:
     with peer(GET=answer) as server:
         begin = time.monotonic()
         with pytest.raises(PowdoError) as caught:
-            download(
+            _download(
                 [f"{server.url}/{_H}"],
-                sha256=_H,
-                size=_SIZE if name != "headers without end" else 100,
-                allowed_origins=[server.url],
-                destination=into / "got",
+                into / "got",
                 timeout=0.7,
+                allowed_origins=[server.url],
+                size=_SIZE if name != "headers without end" else 100,
             )
         assert type(caught.value) is expected, caught.value
         assert time.monotonic() - begin < 8
@@ -378,6 +392,44 @@ def test_a_redirect_to_an_allowed_host_is_followed(tmp_path: Path) -> None:
         assert (tmp_path / "got").read_bytes() == _DATA
         with pytest.raises(PeerProtocolError, match="redirects"):
             _download([f"{server.url}/{_H}"], tmp_path / "b", allowed_origins=[server.url])
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(60.0, 1), (0.0, 2)])
+def test_a_connection_is_kept_while_it_is_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle: float, connections: int
+) -> None:
+    """Blobs follow one another over one connection, unless it lay idle for so long that it may be dead."""
+    monkeypatch.setattr(download, "_IDLE", idle)
+    accepted: list[object] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            accepted.append(self.request)
+            super().setup()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(_SIZE))
+            self.end_headers()
+            self.wfile.write(_DATA)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        downloads = Downloads(["127.0.0.1"])
+        for name in ("one", "two"):
+            url = f"http://127.0.0.1:{server.server_address[1]}/{_H}"
+            downloads.fetch([url], sha256=_H, size=_SIZE, destination=tmp_path / name)
+            assert (tmp_path / name).read_bytes() == _DATA
+        downloads.close()
+        server.shutdown()
+        thread.join()
+    assert len(accepted) == connections
 
 
 def test_nothing_off_the_list_is_ever_contacted(tmp_path: Path) -> None:

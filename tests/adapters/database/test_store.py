@@ -9,7 +9,17 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from powdo.adapters.database import Database, Delivery, Inbox, Refusal, Store, Stored, intake, stored_event
+from powdo.adapters.database import (
+    Author,
+    Database,
+    Delivery,
+    Inbox,
+    Refusal,
+    Store,
+    Stored,
+    intake,
+    stored_event,
+)
 from powdo.errors import PeerProtocolError, UsageError
 from powdo.worktime.activity import BucketEvent
 from powdo.worktime.link import Link
@@ -71,7 +81,7 @@ def delivery(
         root=manifest_root(data),
     )
     return Delivery(
-        worker=worker,
+        worker=Author(worker, "ana"),
         wrap=hexes(number),
         rumor=hexes(1000 + number),
         pubkey=ANA,

@@ -102,6 +102,8 @@ def innermost(error: requests.ConnectionError) -> str:
     for _ in range(8):
         following = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
         if not isinstance(following, BaseException):
+            following = inner.__cause__  # urllib3 says the system's words in its own, and keeps the error
+        if following is None:
             break
         inner = following
     if isinstance(inner, OSError) and inner.strerror:

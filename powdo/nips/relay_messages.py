@@ -38,8 +38,11 @@ PREFIXES = frozenset(
 
 
 def prefix(message: str) -> str:
-    """Return the machine-readable prefix of an OK or CLOSED *message*, or an empty string."""
-    head = message.partition(":")[0]
+    """Return the machine-readable prefix of an OK or CLOSED *message*, or an empty string.
+
+    strfry writes `ERROR: ` before those of CLOSED.
+    """
+    head = message.removeprefix("ERROR: ").partition(":")[0]
     return head if head in PREFIXES else ""
 
 

@@ -282,6 +282,8 @@ def test_nonsense_is_the_peers_fault(text: str) -> None:
 def test_prefixes_and_since() -> None:
     """Only known prefixes count; a listener goes back by back-dating, spooling and skew together."""
     assert prefix("rate-limited: slow down") == "rate-limited"
+    assert prefix("ERROR: auth-required: requested filter requires authentication") == "auth-required"
+    assert prefix("ERROR: bad req: nothing") == ""
     assert prefix("note: nothing") == ""
     assert prefix("") == ""
     assert since_after(None) is None

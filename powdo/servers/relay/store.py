@@ -33,7 +33,7 @@ from powdo.servers.relay.writing import Outcome, Write, store_event, sweep
 _BATCH = 512
 #: Seconds between two looks for what has expired or is too old, and how much of it goes in one transaction.
 _SWEEP = 60.0
-_SLICE = 500
+_SLICE = 100
 
 Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]
 

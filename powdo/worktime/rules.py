@@ -55,6 +55,11 @@ class Rule:
         return tuple((name, pattern) for name, pattern in pairs if pattern is not None)
 
     @property
+    def is_template(self) -> bool:
+        """Return whether the description depends on what the rule is met by."""
+        return "{" in self.description
+
+    @property
     def layer(self) -> int:
         """Return how rich the richest condition is: 0 editor, 1 URL, 2 title, 3 app, 4 none at all."""
         return min((_LAYER[name] for name, _ in self.conditions), default=4)
@@ -259,14 +264,21 @@ def fields(rules: Iterable[Rule]) -> frozenset[str]:
     return frozenset(name for rule in rules for name, _ in rule.conditions)
 
 
-def describe(rule: Rule, focus: Focus) -> str:
-    """Return the description of *focus* by the template of *rule*, filled with what its patterns name."""
-    if "{" not in rule.description:
-        return rule.description
-    found: dict[str, str] = {}
-    for name, pattern in rule.conditions:
-        hit = pattern.search(getattr(focus, name) or "")
-        if hit is not None:
-            found.update((group, text) for group, text in hit.groupdict().items() if text)
+def describer(rule: Rule) -> Callable[[Focus], str]:
+    """Return what describes a focus by the template of *rule*, filled with what its patterns name."""
+    if not rule.is_template:
+        return lambda _focus: rule.description
+    named = [
+        (Focus._fields.index(name), pattern.search) for name, pattern in rule.conditions if pattern.groupindex
+    ]
     blank = dict.fromkeys((group for _, pattern in rule.conditions for group in pattern.groupindex), "")
-    return " ".join(rule.description.format_map(blank | found).split())
+
+    def describe(focus: Focus) -> str:
+        found = blank.copy()
+        for place, search in named:
+            hit = search(focus[place] or "")
+            if hit is not None:
+                found.update((group, text) for group, text in hit.groupdict().items() if text)
+        return " ".join(rule.description.format_map(found).split())
+
+    return describe

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import MINUTE, Interval, subtract, union
-from powdo.worktime.rules import Rule, describe
+from powdo.worktime.rules import Rule, describer
 from powdo.worktime.runs import Run, Runs
 
 ALGORITHM = "powdo-1"
@@ -93,20 +93,21 @@ def _book(
 ) -> tuple[list[_Booked], list[_Booking | None]]:
     """Return what each of *slices* is booked on by what *find* says, and the bookings by number."""
     numbers: dict[_Booking | None, int] = {None: 0}
-    known: dict[int | tuple[int, Focus], _Booked] = {id(None): _Booked(0)}
-
-    def told(rule: Rule, focus: Focus) -> _Booked:
-        number = numbers.setdefault(_booking(rule), len(numbers))
-        key = (id(rule), focus) if "{" in rule.description else id(rule)
-        return known.setdefault(key, _Booked(number, rule.name, describe(rule, focus)))
-
+    plain: dict[int, _Booked] = {id(None): _Booked(0)}
+    templates: dict[int, tuple[int, Callable[[Focus], str]]] = {}
     result: list[_Booked] = []
     for item in slices:
         rule = find(item)
-        booked = known.get(id(rule)) or known.get((id(rule), item[2]))
+        booked = plain.get(id(rule))
         if booked is None:
             assert rule is not None
-            booked = told(rule, item[2])
+            if id(rule) not in templates:
+                number = numbers.setdefault(_booking(rule), len(numbers))
+                templates[id(rule)] = number, describer(rule)
+            number, describe = templates[id(rule)]
+            booked = _Booked(number, rule.name, describe(item.focus))
+            if not rule.is_template:
+                plain[id(rule)] = booked
         result.append(booked)
     return result, list(numbers)
 

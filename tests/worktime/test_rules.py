@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import DAY
-from powdo.worktime.rules import describe, fields, matcher, parse_rules, presence
+from powdo.worktime.rules import describer, fields, matcher, parse_rules, presence
 
 _BERLIN = ZoneInfo("Europe/Berlin")
 _BOOKED = {"project": "P", "activity": "A"}
@@ -67,9 +67,11 @@ def test_dates_are_those_of_the_zone() -> None:
 def test_a_description_is_filled_from_named_groups() -> None:
     """A template takes what the patterns name; what did not match is left out."""
     table = {"url": r"browse/(?P<ticket>[A-Z]+-\d+)|inbox", "description": "Ticket {ticket}", **_BOOKED}
-    rules, _ = parse_rules([table])
-    assert describe(rules[0], _focus(url="https://x.example/browse/SHOP-12")) == "Ticket SHOP-12"
-    assert describe(rules[0], _focus(url="https://x.example/inbox")) == "Ticket"
+    rules, _ = parse_rules([table, {"description": "as it is", **_BOOKED}])
+    describe = describer(rules[0])
+    assert describe(_focus(url="https://x.example/browse/SHOP-12")) == "Ticket SHOP-12"
+    assert describe(_focus(url="https://x.example/inbox")) == "Ticket"
+    assert describer(rules[1])(_focus()) == "as it is"
 
 
 def test_always_active_names_what_is_present() -> None:

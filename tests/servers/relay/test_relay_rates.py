@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
@@ -29,6 +30,7 @@ from powdo.nips.event import Event
 from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import Policy
 from powdo.servers.relay.rates import Buckets, Meter, Rates, network_of
+from tests.conftest import Powdo
 
 ALICE, BOB, EVE = new_key(), new_key(), new_key()
 TOO_FAST = "rate-limited: wait a minute, then go on more slowly"
@@ -250,3 +252,31 @@ def test_publish_gets_everything_through(
         second = powdo("publish", "--relay", url, stdin=rest)
         assert (second.returncode, second.stderr) == (0, b"")
         assert sorted(ask(url, {"limit": 500})) == sorted(event.id for event in events)
+
+
+@pytest.mark.parametrize(("more", "counted"), [(("--url", "wss://relay.example"), True), ((), False)])
+def test_rates_are_limited_where_strangers_can_come(
+    own_world: Path, tmp_path: Path, more: tuple[str, ...], counted: bool
+) -> None:
+    """A relay with a public address counts from the start; one for its own machine only does not."""
+    process = Powdo(("-m", "powdo")).start(
+        "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path), "--open", *more
+    )
+    events = [signed(EVE, content=str(number)) for number in range(650)]
+
+    async def publish_all(url: str) -> list[str]:
+        async with client(url) as writer:
+            for event in events:
+                await writer.say("EVENT", event.to_json())
+            return [(await writer.hear())[3] for _ in events]
+
+    try:
+        assert process.stdout is not None
+        said = asyncio.run(publish_all(json.loads(process.stdout.readline())["url"]))
+    finally:
+        process.terminate()
+        _, warned = process.communicate(timeout=20)
+    refused = said.count(TOO_FAST)
+    assert said.count("") + refused == len(events)
+    assert (0 < refused <= 50) if counted else refused == 0
+    assert (b"all clients count as one address" in warned) == counted

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @group("relay")
 def relay() -> None:
-    """Run the relay."""
+    """Run the relay, or make its decision for strfry."""
 
 
 @command("serve", parent=relay, epilog="powdo relay serve --listen 127.0.0.1:0 --data ./relay --allow npub1…")

@@ -11,18 +11,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from powdo.errors import BadRecordError, BusyError, InputMissingError
+from powdo.lines import decode_line, encode_line
 from powdo.options import Run, command, filter_options, pending_option
-from powdo.records import Bundle, Capture, decode_line, encode_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from powdo.adapters.outbox import Entry, Outbox
+    from powdo.records import Bundle, Capture
     from powdo.worktime.manifest import Manifest
 
 
@@ -104,6 +105,10 @@ class _Bundler:
 
     def handle(self, obj: dict[str, Any]) -> Iterator[Bundle]:
         """Yield the bundle record of the capture record *obj*, durable by then."""
+        from dataclasses import replace
+
+        from powdo.records import Capture
+
         capture = Capture.from_json(obj)
         with self._outbox.lock("bundle"):
             entry = self._known(capture)
@@ -119,6 +124,8 @@ class _Bundler:
 
     def _known(self, capture: Capture) -> Entry:
         """Return the outbox's row of *capture*. Raises: InputMissingError, BadRecordError."""
+        from pathlib import Path
+
         entry = self._outbox.get(capture.id)
         if entry is None:
             if not Path(capture.path).is_dir():
@@ -136,6 +143,7 @@ class _Bundler:
         import secrets
 
         from powdo.adapters.archive import build, read_manifest
+        from powdo.records import Bundle
 
         if entry.state != "captured":
             raise BadRecordError(f"capture '{capture.id}' is '{entry.state}' and cannot be bundled")

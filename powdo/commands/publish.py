@@ -18,12 +18,12 @@ from powdo.options import (
     pending_option,
     relay_urls,
 )
-from powdo.records.network import Published
 
 if TYPE_CHECKING:
     from powdo.adapters.outbox import Delivery, Outbox
     from powdo.adapters.relay.publisher import RelayClient
     from powdo.nips.event import Event
+    from powdo.records.network import Published
 
 #: For so long a relay that was away is not asked again in the same run.
 _REST = 60.0
@@ -146,6 +146,8 @@ class _Publisher:
 
     def handle(self, obj: dict[str, Any]) -> Iterator[Published]:
         """Return what each relay said; what is published already is not sent again."""
+        from powdo.records.network import Published
+
         event = self._event(obj)
         outbox = self._outbox()
         queued = outbox.wrap(event.id) if outbox else None

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powdo.errors import BadRecordError, ConfigurationError, PowdoError
 from powdo.options import Run, command, dry_run_option, filter_options, network_options, pending_option
-from powdo.records import Bundle
 
 if TYPE_CHECKING:
     from powdo.adapters.blossom import BlossomClient
     from powdo.adapters.outbox import Entry
+    from powdo.records import Bundle
 
 _ZIP = "application/zip"
 
@@ -86,8 +84,12 @@ class _Uploader:
 
     def show(self, obj: dict[str, Any]) -> Iterator[Bundle]:
         """Yield the bundle record *obj* with the blobs that an upload would give it; nobody is asked."""
+        from dataclasses import replace
+        from pathlib import Path
+
         from powdo.adapters.blossom import check_file
         from powdo.nips.blossom import Descriptor, blob_url
+        from powdo.records import Bundle
 
         bundle = Bundle.from_json(obj)
         entry = self._outbox.get(bundle.id)
@@ -108,6 +110,10 @@ class _Uploader:
 
     def handle(self, obj: dict[str, Any]) -> Iterator[Bundle]:
         """Yield the bundle record *obj* with its blobs, durable by then."""
+        from dataclasses import replace
+
+        from powdo.records import Bundle
+
         bundle = Bundle.from_json(obj)
         with self._outbox.lock("upload"):
             entry = self._outbox.get(bundle.id)
@@ -130,6 +136,8 @@ class _Uploader:
 
     def _upload(self, bundle: Bundle) -> tuple[dict[str, Any], ...]:
         """Return one descriptor a server that has the bundle now, the first server's first."""
+        from pathlib import Path
+
         from powdo.adapters.blossom import check_file
 
         path = Path(bundle.path)

@@ -195,8 +195,8 @@ def operator(
 def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
     """Set up a public server: a relay and a Blossom server.
 
-    Each has a data directory of its own. One with a URL believes a TLS proxy on this machine where its
-    clients come from.
+    Each has a data directory of its own, and both have one allowlist. One with a URL believes a TLS proxy
+    on this machine where its clients come from.
     """
     from powdo.settings import environment
     from powdo.settings.paths import data_dir, private_dir
@@ -208,6 +208,7 @@ def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
             [
                 ("listen", listen),
                 ("data", str(data / name)),
+                ("allowlist", str(data / "allowlist.json")),
                 ("url", url),
                 ("trusted_proxy", ["127.0.0.1/32", "::1/128"] if url else None),
             ],

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -100,9 +101,10 @@ class Relay:
         application.router.add_route(
             "*", PATHS, self._config.admin.answer if self._config.admin else answer_off
         )
-        application.router.add_get("/{path:.*}", self._answer)
-        application.router.add_post("/{path:.*}", self._answer_call)
-        application.router.add_route("OPTIONS", "/{path:.*}", self._answer_options)
+        for path in _endpoint(self._config.url):
+            application.router.add_get(path, self._answer)
+            application.router.add_post(path, self._answer_call)
+            application.router.add_route("OPTIONS", path, self._answer_options)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
         await runner.setup()
         try:
@@ -144,7 +146,7 @@ class Relay:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._answer_websocket(request)
-        if "application/nostr+json" in request.headers.get("Accept", ""):
+        if "application/nostr+json" in request.headers.get("Accept", "").lower():
             document = information(self.policy, managed=self._config.management is not None)
             return web.json_response(document, content_type="application/nostr+json", headers=_CORS)
         return web.Response(text="This is a Nostr relay. Speak to it with a Nostr client.\n", headers=_CORS)
@@ -167,7 +169,10 @@ class Relay:
         if not _is_loopback(address) and self._addresses[address] >= limits.max_connections_per_address:
             raise web.HTTPTooManyRequests(text="too many connections from your address\n")
         socket = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT, compress=False, max_msg_size=limits.max_message, decode_text=False
+            heartbeat=_HEARTBEAT,
+            compress=False,
+            max_msg_size=limits.max_message + 1,  # aiohttp refuses what is as long as this
+            decode_text=False,
         )
         await socket.prepare(request)
         if request.transport is None:
@@ -183,6 +188,12 @@ class Relay:
             if not self._addresses[address]:
                 del self._addresses[address]
         return socket
+
+
+def _endpoint(url: str | None) -> tuple[str, ...]:
+    """Return the one place clients connect to (NIP-01): the path of *url*, or `/` where a proxy cuts it."""
+    path = urlsplit(url or "").path.rstrip("/")
+    return ("/", path, f"{path}/") if path else ("/",)
 
 
 def _is_loopback(address: str) -> bool:

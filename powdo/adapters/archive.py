@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import secrets
 import stat
 import tempfile
 import zipfile
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import IO
 
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError, OutputError
-from powdo.settings.paths import fsync_path
+from powdo.settings.paths import fsync_path, half_written
 from powdo.worktime import bundle_format as layout
 from powdo.worktime.manifest import Manifest, parse_manifest
 
@@ -30,7 +27,6 @@ _CHUNK = 1 << 20
 _LEVEL = 6
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o600 << 16
-_ORPHAN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +60,6 @@ def read_manifest(folder: Path) -> bytes:
     """Return the bytes of manifest.json in the capture in *folder*. Raises: InputMissingError."""
     with _open_file(folder / layout.MANIFEST_NAME) as file:
         return file.read()
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left half-written in *folder*; only for who holds the lock on it."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _ORPHAN.fullmatch(entry.name):
-                Path(entry.path).unlink(missing_ok=True)
 
 
 def _inner_file(folder: Path) -> IO[bytes]:
@@ -151,7 +139,7 @@ def _pad(archive: zipfile.ZipFile, offset: int) -> None:
 
 
 def _seal(inner: IO[bytes], key: bytes, destination: Path) -> Built:
-    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(8)}.tmp")
+    temporary = half_written(destination)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         outer = os.fdopen(os.open(temporary, flags, 0o600), "w+b")

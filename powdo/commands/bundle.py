@@ -62,7 +62,7 @@ class _Bundler:
 
     def _sweep(self) -> None:
         """Remove what killed runs left behind; whoever holds the lock now does it anyway."""
-        from powdo.adapters.archive import sweep
+        from powdo.settings.paths import sweep
 
         try:
             with self._outbox.lock("bundle", timeout=0):

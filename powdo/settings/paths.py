@@ -7,13 +7,16 @@ configuration and a state of its own. Files are 0600, directories 0700, from the
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from powdo.errors import CannotCreateError, ConfigurationError, KeyRejectedError, OutputError
 
 _APP = "powdo"
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.ASCII)
 
 
 def _profiled(path: Path, profile: str | None) -> Path:
@@ -104,6 +107,19 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)  # also when a signal ends us here
+
+
+def half_written(path: Path) -> Path:
+    """Return a fresh name beside *path*, for what gets that name once it is whole; `sweep` knows it."""
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half-written in *folder*; only for who holds the lock on it."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _HALF_WRITTEN.fullmatch(entry.name):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def fsync_path(path: Path) -> None:

@@ -18,7 +18,7 @@ import pyzipper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powdo.adapters.archive import Built, build, read_manifest, sweep
+from powdo.adapters.archive import Built, build, read_manifest
 from powdo.adapters.archive_reader import open_bundle
 from powdo.errors import BadRecordError, CannotCreateError, InputMissingError
 from powdo.worktime.bundle_format import FLOOR, MAX_RATIO, OUTER_OVERHEAD, padme
@@ -214,19 +214,6 @@ def test_a_short_key_is_refused(tmp_path: Path) -> None:
     of = sample()
     with pytest.raises(BadRecordError):
         build(of.write(tmp_path / "capture"), of.data, of.proof, b"short", tmp_path / "one.zip")
-
-
-def test_sweep_removes_only_what_was_half_written(tmp_path: Path) -> None:
-    """Half-written bundles of killed runs go, finished ones stay."""
-    path, _built = written(sample(), tmp_path)
-    orphan = tmp_path / f".one.zip.{'a' * 16}.tmp"
-    orphan.write_bytes(b"half")
-    (tmp_path / "notes.tmp").write_bytes(b"mine")
-    sweep(tmp_path)
-    assert path.exists()
-    assert not orphan.exists()
-    assert (tmp_path / "notes.tmp").exists()
-    sweep(tmp_path / "nowhere")
 
 
 def test_the_manifest_is_read_as_it_lies(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from powdo.settings.paths import (
     check_profile,
     config_path,
     data_dir,
+    half_written,
     private_dir,
     read_secret_file,
     state_dir,
+    sweep,
     write_private,
 )
 from tests.conftest import ROOT
@@ -147,3 +149,17 @@ def test_only_its_owner_may_read_a_secret_file(tmp_path: Path):
     for wrong in (path, tmp_path / "no", tmp_path):
         with pytest.raises(KeyRejectedError):
             read_secret_file(wrong)
+
+
+def test_sweep_removes_only_what_was_half_written(tmp_path: Path) -> None:
+    """Half-written files of killed runs go, finished ones stay."""
+    path = tmp_path / "one.zip"
+    path.write_bytes(b"whole")
+    orphans = {half_written(path), half_written(path)}
+    assert len(orphans) == 2
+    for orphan in orphans:
+        orphan.write_bytes(b"half")
+    (tmp_path / "notes.tmp").write_bytes(b"mine")
+    sweep(tmp_path)
+    assert {item.name for item in tmp_path.iterdir()} == {"one.zip", "notes.tmp"}
+    sweep(tmp_path / "nowhere")

@@ -9,8 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError, PowdoError, RetryLaterError
@@ -79,8 +80,8 @@ def is_told(settings: Settings) -> bool:
     return settings.allow.enabled and settings.allow.url is not None
 
 
-def check(settings: Settings) -> None:
-    """Raise ConfigurationError unless there is a relay to be told."""
+def required_url(settings: Settings) -> str:
+    """Return where the admin API of the relay is that shall be told. Raises: ConfigurationError."""
     if not settings.allow.enabled:
         raise ConfigurationError(
             "telling the relay is switched off", hint="see NOSTR_ENABLED, and enabled in [allow]"
@@ -90,6 +91,7 @@ def check(settings: Settings) -> None:
             "no relay to tell whom to let in",
             hint="set NOSTR_RELAY_ADMIN_URL, or url in [allow], to where its admin API is",
         )
+    return settings.allow.url
 
 
 def state(run: Run) -> State:
@@ -103,17 +105,15 @@ def connect(settings: Settings, timeout: float) -> Client:
     """Return a session with the relay's admin API. Raises: ConfigurationError, KeyRejectedError."""
     from powdo.adapters.allow import Client
 
-    check(settings)
-    return Client(settings.allow.url or "", settings.relay_admin_secret(), timeout=timeout)
+    return Client(required_url(settings), settings.relay_admin_secret(), timeout=timeout)
 
 
 def tell(run: Run, timeout: float, *, everything: bool = False) -> None:
     """Tell the relay what is due, or *everything* that waits; what goes wrong is reported, never raised."""
     from powdo.adapters.allow import flush
 
-    opened: Callable[[], Client] = lambda: connect(run.settings, timeout)  # noqa: E731
     try:
-        errors = flush(state(run), opened, everything=everything)
+        errors = flush(state(run), partial(connect, run.settings, timeout), everything=everything)
     except (RetryLaterError, KeyRejectedError) as error:
         errors = [error]
     for failure in errors:
@@ -130,8 +130,15 @@ def tell_of(run: Run, worker: Worker, timeout: float) -> None:
     """Tell the relay of the access keys of *worker*, who has just been enrolled, changed or removed."""
     if not is_told(run.settings):
         return
+    from powdo.nips.bech32 import encode_npub
+
     here = state(run)
     wanted = union(run.settings, here.pins()).reasons
     here.ask("add", (pubkey for pubkey in worker.access_pubkeys if pubkey in wanted))
     here.ask("remove", (pubkey for pubkey in worker.access_pubkeys if pubkey not in wanted))
+    for pubkey in worker.access_pubkeys if worker.disabled else ():
+        if pubkey in wanted:
+            run.console.warning(
+                f"'{encode_npub(pubkey)}' stays on the relay's list: {', '.join(wanted[pubkey])}"
+            )
     tell(run, timeout)

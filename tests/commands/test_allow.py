@@ -160,7 +160,9 @@ def test_a_dry_run_writes_and_changes_nothing(
     assert (relay.asked, state.exists()) == ([], False)
 
 
-def test_what_is_wanted_for_another_reason_is_not_removed(relay: AdminRelay, own_world: Path) -> None:
+def test_what_is_wanted_for_another_reason_is_not_removed(
+    relay: AdminRelay, own_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A key of a worker, in custody or of the DVM is refused with the reason, and stays pinned too."""
     configure(own_world, '[identity]\nuser = "dvm"\n[dvm]\n')
     dvm, carla = keep(own_world, "dvm"), keep(own_world, "carla")
@@ -170,7 +172,8 @@ def test_what_is_wanted_for_another_reason_is_not_removed(relay: AdminRelay, own
         with pytest.raises(UsageError, match=f"is wanted still: {reason}$"):
             call(allow, "remove", D, pubkey)
     call(users, "remove", "ana")
-    assert relay.pubkeys == {A}  # pinned
+    assert f"'{encode_npub(A)}' stays on the relay's list: pinned" in capfd.readouterr().err
+    assert relay.pubkeys == {A}
     call(allow, "remove", A)
     assert relay.pubkeys == set()
 

@@ -108,7 +108,7 @@ class Client:
                 self._session.request(
                     method,
                     f"{self.url}{path}",
-                    data=None if body is None else json.dumps(body).encode(),
+                    data=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
                     headers={} if body is None else {"Content-Type": "application/json"},
                     timeout=self._timeout,
                     allow_redirects=False,

@@ -68,6 +68,8 @@ class State:
     def ask(self, action: Action, pubkeys: Iterable[str], *, pin: bool = False) -> None:
         """Queue *action* for each of *pubkeys*; with *pin* they are pinned, or unpinned, first."""
         wanted = list(dict.fromkeys(pubkeys))
+        if not wanted:
+            return
         now = datetime.now(UTC)
         with self._locked("allow.lock"):
             if pin:

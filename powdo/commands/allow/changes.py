@@ -27,7 +27,7 @@ def add(run: Run, npubs: tuple[str, ...], timeout: float, dry_run: bool) -> None
     from powdo import admission
 
     pubkeys = _pubkeys(npubs)
-    admission.check(run.settings)
+    admission.required_url(run.settings)
     identities = admission.union(run.settings, ()).identities
     for pubkey in pubkeys:
         if pubkey in identities:
@@ -51,7 +51,7 @@ def remove(run: Run, npubs: tuple[str, ...], timeout: float, dry_run: bool) -> N
     from powdo.errors import UsageError
 
     pubkeys = _pubkeys(npubs)
-    admission.check(run.settings)
+    admission.required_url(run.settings)
     wanted = admission.union(run.settings, ()).reasons
     for pubkey in pubkeys:
         if pubkey in wanted:
@@ -68,7 +68,7 @@ def flush(run: Run, timeout: float) -> None:
     """Tell the relay now what it could not be told before, whatever its next attempt was to be."""
     from powdo import admission
 
-    admission.check(run.settings)
+    admission.required_url(run.settings)
     admission.tell(run, timeout, everything=True)
 
 

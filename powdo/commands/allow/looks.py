@@ -44,7 +44,7 @@ def status(run: Run, json: bool, headers: bool, timeout: float) -> None:
     from powdo import admission
     from powdo.errors import KeyRejectedError, PeerProtocolError, RetryLaterError
 
-    admission.check(run.settings)
+    admission.required_url(run.settings)
     here = admission.state(run)
     reasons = admission.union(run.settings, here.pins()).reasons
     waiting = {change.pubkey: change for change in here.waiting()}

@@ -40,6 +40,8 @@ def serve(
     A record with the address is written once clients can connect; SIGTERM ends it cleanly. What is not given
     is read from [relay].
     """
+    import asyncio
+
     from powdo import loops
     from powdo.records.network import Listening
     from powdo.servers.admin import standalone
@@ -57,7 +59,14 @@ def serve(
             "the secret of the admin API comes unencrypted",
             hint="put a TLS proxy before it, and name it with --trusted-proxy",
         )
-    loops.run(lambda stop: standalone.serve(api, host, port, lambda url: run.emit(Listening(url=url)), stop))
+
+    async def main(stop: asyncio.Event) -> None:
+        def listening(url: str) -> None:
+            run.emit(Listening(url=url))
+
+        await standalone.serve(api, host, port, stop, listening=listening, warn=run.console.warning)
+
+    loops.run(main)
 
 
 def _secret(run: Run, file: Path | None) -> str:

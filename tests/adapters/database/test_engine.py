@@ -12,15 +12,38 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from powdo.adapters.database import Database, engine
+from powdo.adapters.database import Database, engine, enrolled
 from powdo.adapters.database.tables import metadata, worker
-from powdo.errors import BusyError, CannotCreateError, ConfigurationError, RetryLaterError
+from powdo.adapters.database.workers import Workers
+from powdo.errors import (
+    BusyError,
+    CannotCreateError,
+    ConfigurationError,
+    InputMissingError,
+    RetryLaterError,
+)
 
 
 def test_migrations_make_the_tables(database: Database) -> None:
     """The migrations lead from nothing to exactly the tables that the program uses."""
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_look_makes_no_database(database_url: str) -> None:
+    """Opened for a look only, a database that is not there, or has no tables, is left as it is."""
+    path = Path(database_url.removeprefix("sqlite:///"))
+    for _ in range(2):
+        with pytest.raises(InputMissingError, match="there is no database"):
+            Database(database_url, create=False)
+        assert enrolled(database_url) == []
+        assert not path.exists()
+    Database(database_url).close()
+    Database(database_url, create=False).close()
+    workers = Workers(database_url)
+    workers.enroll("ana", pubkeys=["a" * 64])
+    assert [one.name for one in enrolled(database_url)] == ["ana"]
+    workers._database.close()
 
 
 def test_head_is_the_newest_migration() -> None:

@@ -277,7 +277,7 @@ class Relay(NamedTuple):
     stranger_wraps: Annotated[int, number] = 100_000
     events_per_minute: Annotated[int | None, number] = None
     requests_per_minute: Annotated[int | None, number] = None
-    failed_auths_per_minute: Annotated[int | None, number] = None
+    auths_per_minute: Annotated[int | None, number] = None
     oldest: Annotated[int, age] = 3 * 365 * 86400
     newest: Annotated[int, parse_duration] = 900
     max_message: Annotated[int, parse_size] = 256 << 10

@@ -192,7 +192,7 @@ class Connection:
     def _on_auth(self, event: Event) -> None:
         clock = time.monotonic()
         if not self._meter.may_authenticate(clock):
-            self._ok(event.id, False, "rate-limited: too many attempts that proved nothing")
+            self._ok(event.id, False, "rate-limited: too many attempts to authenticate")
             return
         named = event.tag("relay") or ""
         urls = self._context.urls

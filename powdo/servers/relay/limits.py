@@ -9,7 +9,7 @@ from powdo.settings.schema import Relay as Section
 _DEFAULT = Section()
 
 #: What counts where [relay] says nothing: ten events a second go on for ever, a hundred for some seconds.
-_PER_MINUTE = {"events_per_minute": 600, "requests_per_minute": 600, "failed_auths_per_minute": 20}
+_PER_MINUTE = {"events_per_minute": 600, "requests_per_minute": 600, "auths_per_minute": 20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class Limits:
     #: 0: no limit.
     events_per_minute: int = 0
     requests_per_minute: int = 0
-    #: Of one address.
-    failed_auths_per_minute: int = 0
+    #: Of one connection, and of one address those that prove nothing.
+    auths_per_minute: int = 0
     in_flight: int = 512
     waiting: int = 8192
     backlog: int = 4 << 20

@@ -4,7 +4,8 @@ Rules:
 - a bucket holds a minute's worth, which may be spent at once, and fills up evenly;
 - an event is paid for before its signature is looked at, by the connection and its address; then by the
   public keys that the connection has proved, else by the author, whom others may replay;
-- what is asked (REQ, COUNT) is paid for the same way, and an AUTH that fails by the address;
+- what is asked (REQ, COUNT) is paid for by connection and address too; an AUTH by the connection, and one
+  that proves nothing by the address;
 - full buckets need no room: only what has been spent lately is remembered, and at most `_MOST` of that.
 """
 
@@ -66,20 +67,21 @@ class Rates:
         self.limits = limits
         self.events = Buckets(limits.events_per_minute * _OFFICE)
         self.requests = Buckets(limits.requests_per_minute * _OFFICE)
-        self.failures = Buckets(limits.failed_auths_per_minute)
+        self.failures = Buckets(limits.auths_per_minute)
         self.pubkeys = Buckets(limits.events_per_minute)
 
 
 class Meter:
     """What one connection from *address* has spent, together with the others from there."""
 
-    __slots__ = ("_address", "_events", "_rates", "_requests")
+    __slots__ = ("_address", "_auths", "_events", "_rates", "_requests")
 
     def __init__(self, rates: Rates, address: str) -> None:
         self._rates = rates
         self._address = network_of(address)
         self._events = Buckets(rates.limits.events_per_minute)
         self._requests = Buckets(rates.limits.requests_per_minute)
+        self._auths = Buckets(rates.limits.auths_per_minute)
 
     def may_publish(self, now: float) -> bool:
         """Pay for looking at an event; return False when there is nothing left."""
@@ -97,8 +99,8 @@ class Meter:
         return self._requests.take("", now) and self._rates.requests.take(self._address, now)
 
     def may_authenticate(self, now: float) -> bool:
-        """Return whether AUTH has not failed too often."""
-        return self._rates.failures.has(self._address, now)
+        """Pay for an AUTH; return False when there is nothing left, or too many from here proved nothing."""
+        return self._auths.take("", now) and self._rates.failures.has(self._address, now)
 
     def failed(self, now: float) -> None:
         """Count an AUTH that proved nothing."""

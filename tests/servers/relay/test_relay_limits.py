@@ -21,7 +21,7 @@ ALICE = new_key()
 DAY = 86400
 INTERNAL = {"in_flight", "waiting", "backlog", "patience"}
 FLAGS = {"listen", "data", "url", "trusted_proxy", "allow", "allowlist", "open", "min_pow", "operator"}
-RATES = ("events_per_minute", "requests_per_minute", "failed_auths_per_minute")
+RATES = ("events_per_minute", "requests_per_minute", "auths_per_minute")
 
 
 def test_every_limit_can_be_set() -> None:

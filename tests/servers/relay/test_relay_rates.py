@@ -34,7 +34,7 @@ from tests.conftest import Powdo
 
 ALICE, BOB, EVE = new_key(), new_key(), new_key()
 TOO_FAST = "rate-limited: wait a minute, then go on more slowly"
-SLOW = Limits(events_per_minute=4, requests_per_minute=3, failed_auths_per_minute=2)
+SLOW = Limits(events_per_minute=4, requests_per_minute=3, auths_per_minute=2)
 
 
 # --- buckets ---
@@ -213,8 +213,20 @@ def test_questions_are_limited_and_closed_with_the_reason(tmp_path: Path) -> Non
     serving(tmp_path, Policy(allowed={ALICE.pubkey}, limits=SLOW), scenario)
 
 
+def test_authentication_is_limited_by_connection(tmp_path: Path) -> None:
+    """One connection cannot have signatures verified without end by proving key after key."""
+
+    async def scenario(url: str) -> None:
+        async with client(url) as someone:
+            said = [await someone.authenticate(new_key()) for _ in range(3)]
+            assert said[:2] == [(True, "")] * 2
+            assert said[2][1].startswith("rate-limited: ")
+
+    serving(tmp_path, Policy(allowed={ALICE.pubkey}, limits=SLOW), scenario)
+
+
 def test_failed_authentication_is_limited_by_address(tmp_path: Path) -> None:
-    """After too many that prove nothing even a right AUTH waits; right ones alone are never counted."""
+    """After too many that prove nothing even a right AUTH waits; right ones do not count."""
 
     async def scenario(url: str) -> None:
         for _ in range(5):

@@ -126,12 +126,11 @@ def _overlay(
                 begin = start
             key = (id(focus), id(data))
             painted = known.get(key) or known.setdefault(key, paint(focus, data))
+            until = min(end, stop)
+            result.append((begin, until, painted))
+            begin = until
             if end < stop:
-                result.append((begin, end, painted))
-                begin = end
                 break
-            result.append((begin, stop, painted))
-            begin = stop
             start, stop, data = next(told, _NOTHING)
         if begin < end:
             result.append((begin, end, focus))

@@ -37,7 +37,7 @@ def admin_api(
         ready.set()
 
     def run() -> None:
-        loop.run_until_complete(standalone.serve(api, "127.0.0.1", 0, listening, stop))
+        loop.run_until_complete(standalone.serve(api, "127.0.0.1", 0, stop, listening=listening, warn=warn))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 

@@ -113,6 +113,7 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
         if secret is not None
         else None,
         management=Management(handlers, operator) if operator else None,
+        warn=say.warning,
     )
 
 

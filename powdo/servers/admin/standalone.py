@@ -9,18 +9,25 @@ from aiohttp import web
 
 from powdo.errors import CannotCreateError
 from powdo.servers.admin.api import PATHS, AdminApi
+from powdo.servers.log import logger
 
 
 async def serve(
-    api: AdminApi, host: str, port: int, listening: Callable[[str], None], stop: asyncio.Event
+    api: AdminApi,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    *,
+    listening: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
-    """Serve until *stop*; *listening* is told the address once clients can come.
+    """Serve until *stop*; *listening* is told the address once clients can come, *warn* what fails in us.
 
     Raises: CannotCreateError.
     """
     application = web.Application()
     application.router.add_route("*", PATHS, api.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
+    runner = web.AppRunner(application, access_log=None, logger=logger(warn), shutdown_timeout=5.0)
     await runner.setup()
     try:
         try:

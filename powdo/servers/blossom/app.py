@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import logging
 import os
 import re
 import socket
@@ -27,6 +26,7 @@ from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.uploads import Locks, Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
+from powdo.servers.log import logger
 from powdo.servers.proxies import client_address
 
 _LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
@@ -218,7 +218,7 @@ async def _run(
     server = _Server(
         application.handle,
         access_log=None,
-        logger=_logger(config),
+        logger=logger(config.warn),
         auto_decompress=False,
         keepalive_timeout=_HEADER_TIMEOUT,
         lingering_time=_LINGERING,
@@ -232,16 +232,3 @@ async def _run(
         await stop.wait()
     finally:
         await runner.cleanup()
-
-
-def _logger(config: Config) -> logging.Logger:
-    """Return a logger that tells `config.warn` what went wrong in us, and nothing of requests."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            error = record.exc_info[1] if record.exc_info else None
-            config.warn(f"{record.getMessage()}: {error!r}" if error else record.getMessage())
-
-    logger = logging.Logger("powdo.blossom", logging.ERROR)  # one a server, known to nobody else
-    logger.addHandler(Handler())
-    return logger

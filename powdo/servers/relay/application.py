@@ -18,6 +18,7 @@ from powdo.nips.kinds import GIFT_WRAP
 from powdo.nips.relay_messages import MAX_SUBSCRIPTION_ID
 from powdo.servers.admin.api import PATHS, AdminApi, answer_off
 from powdo.servers.admin.management import CONTENT_TYPE, Management
+from powdo.servers.log import logger
 from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
@@ -35,6 +36,10 @@ _CORS = {
 }
 
 
+def _silent(_text: str) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Where the relay listens, what it is called from outside, and what it lets in."""
@@ -47,6 +52,7 @@ class Config:
     trusted_proxies: tuple[Network, ...] = ()
     admin: AdminApi | None = None
     management: Management | None = None
+    warn: Callable[[str], None] = _silent
 
 
 def information(policy: Policy, *, managed: bool = False) -> dict[str, object]:
@@ -105,7 +111,9 @@ class Relay:
             application.router.add_get(path, self._answer)
             application.router.add_post(path, self._answer_call)
             application.router.add_route("OPTIONS", path, self._answer_options)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
+        runner = web.AppRunner(
+            application, access_log=None, logger=logger(self._config.warn), shutdown_timeout=5.0
+        )
         await runner.setup()
         try:
             self.store.start(asyncio.get_running_loop())

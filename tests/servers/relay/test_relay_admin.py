@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -166,6 +167,34 @@ def test_a_secret_that_travels_in_clear_is_told(tmp_path: Path, command: str) ->
         with server(tmp_path, *words, "--listen", "0.0.0.0:0", *ADMIN, *proxy) as running:
             _, told = running.end(signal.SIGTERM)
         assert told.count("comes unencrypted") == count
+
+
+@pytest.mark.parametrize("command", ["relay", "allow"])
+def test_nonsense_is_answered_and_fills_no_journal(tmp_path: Path, command: str) -> None:
+    """What is no HTTP, and bodies that break off, end with 400 or nothing; nothing is told of them."""
+    words = {
+        "relay": ("relay", "serve", "--data", str(tmp_path / "relay")),
+        "allow": ("allow", "serve", "--allowlist", str(tmp_path / "list.json")),
+    }[command]
+    post = f"POST /admin/allow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\n".encode()
+    nonsense = (
+        b"\x16\x03\x01nonsense\r\n\r\n",
+        b"GET /admin/allow HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        post + b"Content-Length: -5\r\n\r\n{",
+        post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{",
+        post + b'Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\n{"pub',
+        post + b'Content-Length: 50\r\n\r\n{"pub',
+    )
+    with server(tmp_path, *words, *LISTEN, *ADMIN) as running:
+        host, port = running.admin.url.removeprefix("http://").split(":")
+        for data in nonsense:
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.makefile("rb").readline().split()[1:2] in ([], [b"400"])
+        assert running.admin.listed() == []
+        assert running.end(signal.SIGTERM) == (-signal.SIGTERM, "")
 
 
 def _until(condition: Callable[[], bool]) -> float:

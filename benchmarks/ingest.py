@@ -37,20 +37,25 @@ from powdo.nips.giftwrap import unwrap
 from powdo.nips.nip17 import FileMessage
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.manifest import from_micros
-from tests.bundles import BEGIN, sample
+from tests.bundles import BEGIN, END, sample
 from tests.dvm import DVM, MASTER, BlobServer, JsonEvent, blob_server, operator, parcel
 
-COUNT = 25
+COUNT = 50
 ROUNDS = 5
 PICTURE = 270_000
 _INSERT = "INSERT INTO bucket_event VALUES (?, ?, ?, ?, ?)"
 
 
+def begin(capture: int) -> int:
+    """Return when *capture* begins: one follows the other, as they come from a worker."""
+    return BEGIN + capture * (END - BEGIN)
+
+
 def lines(kind: int, capture: int) -> bytes:
-    """Return five minutes of one bucket, an event every ten seconds; each capture has titles of its own."""
+    """Return the five minutes of one bucket that are *capture*'s, an event of its own every ten seconds."""
     rows = []
     for number in range(30):
-        stamp = format_time(from_micros(BEGIN + number * 10 * SECOND))
+        stamp = format_time(from_micros(begin(capture) + number * 10 * SECOND))
         data = {
             "app": f"app {kind}",
             "title": f"cursor by ana · Pull Request #{capture}/{number} · globex/api",
@@ -64,7 +69,8 @@ def send(folder: Path, server: BlobServer) -> list[JsonEvent]:
     wraps = []
     for number in range(1, COUNT + 1):
         buckets = tuple(lines(kind, number) for kind in range(5))
-        what = sample(buckets, (secrets.token_bytes(PICTURE),), capture_id=f"c{number}", sequence=number)
+        picture = secrets.token_bytes(PICTURE)
+        what = sample(buckets, (picture,), capture_id=f"c{number}", sequence=number, begin=begin(number))
         wraps.append(parcel(folder, server, what).wrapped())
     return wraps
 

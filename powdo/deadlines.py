@@ -5,9 +5,11 @@ A timeout of requests ends one silence only; here another thread shuts the socke
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -57,34 +59,76 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+class _Watchdog:
+    """Calls *bark* when the deadline is over.
+
+    Its thread sleeps through deadlines that were met and ends when it wakes up to none: to start one for each
+    exchange takes as long as to ask for a small blob.
+    """
+
+    def __init__(self, bark: Callable[[], None]) -> None:
+        self._bark = bark
+        self._changed = threading.Condition()
+        self._deadline = self._wakes = math.inf
+
+    def watch(self, deadline: float) -> None:
+        """Make *deadline*, a time of the monotonic clock, the one that counts."""
+        with self._changed:
+            self._deadline = deadline
+            if deadline >= self._wakes:
+                return
+            asleep, self._wakes = self._wakes < math.inf, deadline
+            if asleep:
+                self._changed.notify()
+            else:
+                threading.Thread(target=self._run, daemon=True).start()
+
+    def rest(self) -> None:
+        """Forget the deadline."""
+        with self._changed:
+            self._deadline = math.inf
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._wakes < math.inf:
+                now = time.monotonic()
+                if now < self._wakes:
+                    self._changed.wait(self._wakes - now)
+                    continue
+                if self._deadline <= now:
+                    self._deadline = math.inf
+                    self._bark()
+                self._wakes = self._deadline
+
+
 class Deadlines:
     """The deadlines of *session*, one exchange at a time."""
 
     def __init__(self, session: requests.Session) -> None:
         self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._watchdog = _Watchdog(self._shut)
+        self._expired = False
         for scheme in ("http://", "https://"):
             session.mount(scheme, _Adapter(self._sockets))
 
     @contextmanager
     def within(self, seconds: float, peer: str) -> Iterator[None]:
         """Shut the connections to *peer* once *seconds* are over. Raises: RetryLaterError, in that case."""
-        expired = threading.Event()
-        watchdog = threading.Timer(seconds, self._shut, [expired])
-        watchdog.daemon = True
-        watchdog.start()
+        self._expired = False
+        self._watchdog.watch(time.monotonic() + seconds)
         try:
             yield
-            if expired.is_set():  # a shut socket can look like the end of a body
+            if self._expired:  # a shut socket can look like the end of a body
                 raise _late(peer)
         except Exception:
-            if expired.is_set():
+            if self._expired:
                 raise _late(peer) from None
             raise
         finally:
-            watchdog.cancel()
+            self._watchdog.rest()
 
-    def _shut(self, expired: threading.Event) -> None:
-        expired.set()
+    def _shut(self) -> None:
+        self._expired = True
         for each in list(self._sockets):
             try:
                 socket.socket.shutdown(each, socket.SHUT_RDWR)  # under TLS too: no farewell, just the end

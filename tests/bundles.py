@@ -74,8 +74,10 @@ def sample(
     capture_id: str = "c1",
     device: str = DEVICE,
     sequence: int = 1,
+    begin: int = BEGIN,
 ) -> Sample:
-    """Return a capture with these contents."""
+    """Return a capture of the five minutes from *begin* (microseconds) with these contents."""
+    end = begin + END - BEGIN
     files: dict[str, bytes] = {}
     bucket_files, screenshot_files = [], []
     for number, data in enumerate(buckets):
@@ -88,8 +90,8 @@ def sample(
                 client="aw-watcher-window",
                 hostname="desk",
                 device_id="d",
-                begin=BEGIN,
-                end=END,
+                begin=begin,
+                end=end,
                 events=data.count(b"\n"),
                 file=name,
                 sha256=sha256(data),
@@ -101,15 +103,15 @@ def sample(
         files[name] = data
         screenshot_files.append(
             ScreenshotFile(
-                time=END, monitor=1, width=8, height=6, file=name, sha256=sha256(data), size=len(data)
+                time=end, monitor=1, width=8, height=6, file=name, sha256=sha256(data), size=len(data)
             )
         )
     manifest = Manifest(
         id=capture_id,
         device=device,
         sequence=sequence,
-        begin=BEGIN,
-        end=END,
+        begin=begin,
+        end=end,
         timezone="Europe/Berlin",
         buckets=tuple(bucket_files),
         screenshots=tuple(screenshot_files),

@@ -66,3 +66,18 @@ def test_an_error_after_the_deadline_is_a_timeout() -> None:
     ):
         time.sleep(0.2)
         raise KeyError
+
+
+def test_one_thread_keeps_all_deadlines() -> None:
+    """Deadlines that are met leave one thread behind, which still ends an exchange that takes too long."""
+    with requests.Session() as session:
+        deadlines = Deadlines(session)
+        before = threading.active_count()
+        for seconds in (60, 30, 90):
+            with deadlines.within(seconds, "peer"):
+                pass
+        assert threading.active_count() <= before + 1
+        with pytest.raises(RetryLaterError, match="timed out"), deadlines.within(0.05, "peer"):
+            time.sleep(0.5)
+        with deadlines.within(60, "peer"):
+            time.sleep(0.1)

@@ -89,6 +89,21 @@ def test_several_at_once(powdo: Powdo, relay: AdminRelay, own_world: Path) -> No
     assert powdo("allow", "status").returncode == 0
 
 
+def test_a_relay_of_our_own(powdo: Powdo, own_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running relay with the same secret is told of a worker's access key, and keeps it on its list."""
+    monkeypatch.setenv("NOSTR_RELAY_ADMIN_SECRET", SECRET)
+    data = own_world / "relay"
+    process = powdo.start("relay", "serve", "--listen", "127.0.0.1:0", "--data", str(data))
+    assert process.stdout is not None
+    url = str(json.loads(process.stdout.readline())["url"])
+    monkeypatch.setenv("NOSTR_RELAY_ADMIN_URL", url.replace("ws://", "http://"))
+    assert powdo("users", "add", KEYS[0], "--name", "ana", "--access", KEYS[1]).returncode == 0
+    assert powdo("allow", "status").returncode == 0
+    assert end(process, signal.SIGTERM) == ([], "")
+    assert json.loads((data / "allowlist.json").read_bytes()) == {"pubkeys": [KEYS[1]]}
+    assert powdo("users", "remove", "ana").returncode == 75
+
+
 def _calls(powdo: Powdo, tmp_path: Path) -> list[tuple[str, int]]:
     """Return the calls of an undisturbed run, each by name and its number."""
     log = tmp_path / "calls"

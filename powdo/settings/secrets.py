@@ -47,7 +47,8 @@ class SecretSource(NamedTuple):
             return self._run()
         if self.file is not None and self.file.exists():
             return read_secret_file(self.file)
-        raise KeyRejectedError(f"no {self.label}", hint=self.hint)
+        where = f": '{self.file}' is not there" if self.file is not None else ""
+        raise KeyRejectedError(f"no {self.label}{where}", hint=self.hint)
 
     def _credential(self, variables: Mapping[str, str]) -> Path | None:
         folder = variables.get("CREDENTIALS_DIRECTORY")

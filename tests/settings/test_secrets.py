@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from powdo.errors import KeyRejectedError
-from powdo.settings import environment
+from powdo.settings import environment, load
 from powdo.settings.secrets import SecretSource
 
 
@@ -73,6 +73,23 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path):
     """A file variable that points nowhere is told, not skipped."""
     with pytest.raises(KeyRejectedError, match="cannot read the secret file"):
         _source(command="echo x").read({"POWDO_KIMAI_TOKEN_FILE": str(tmp_path / "no")})
+
+
+def test_a_server_has_a_secret_when_any_source_is_named(tmp_path: Path, own_world: Path, monkeypatch):
+    """Without a source the admin API is off; one that is named must hold a secret; the flag comes first."""
+    config = own_world / "powdo.toml"
+    config.touch(0o600)
+    assert load().served_admin_secret(None) is None
+    config.write_text(f"[relay]\nadmin_secret_file = '{tmp_path / 'no'}'\n")
+    with pytest.raises(KeyRejectedError, match="no' is not there"):
+        load().served_admin_secret(None)
+    _secret(tmp_path / "no", "from-file")
+    assert load().served_admin_secret(None) == "from-file"
+    monkeypatch.setenv("NOSTR_RELAY_ADMIN_SECRET", "from-variable")
+    assert load().served_admin_secret(None) == "from-variable"
+    assert load().served_admin_secret(_secret(tmp_path / "flag", "from-flag")) == "from-flag"
+    with pytest.raises(KeyRejectedError):
+        load().served_admin_secret(tmp_path / "missing")
 
 
 def test_the_command_sees_no_secret_and_no_records(monkeypatch):

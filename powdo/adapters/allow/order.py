@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from powdo.errors import BadRecordError
 from powdo.lines import decode_line, encode_line, format_time, parse_time
@@ -35,8 +35,8 @@ class Change:
     action: Action
     pubkey: str
     at: datetime
+    not_before: datetime
     attempts: int = 0
-    not_before: datetime | None = None
     error: str | None = None
 
 
@@ -56,11 +56,7 @@ def standing(changes: Iterable[Change]) -> list[Change]:
 
 def due(changes: Iterable[Change], now: datetime) -> list[Change]:
     """Return those of *changes* whose wait is over."""
-    return [
-        change
-        for change in changes
-        if change.not_before is None or not now < change.not_before <= now + LONGEST_WAIT
-    ]
+    return [change for change in changes if not now < change.not_before <= now + LONGEST_WAIT]
 
 
 def deferred(change: Change, *, now: datetime, draw: float, error: str) -> Change:
@@ -87,10 +83,9 @@ def encode(change: Change) -> bytes:
         "action": change.action,
         "pubkey": change.pubkey,
         "at": format_time(change.at),
+        "not_before": format_time(change.not_before),
         "attempts": change.attempts,
     }
-    if change.not_before is not None:
-        line["not_before"] = format_time(change.not_before)
     if change.error is not None:
         line["error"] = change.error
     return encode_line(line)
@@ -100,18 +95,23 @@ def decode(line: bytes) -> Change:
     """Return the change in *line*. Raises: BadRecordError."""
     value = decode_line(line)
     match value:
-        case {"id": str(), "action": str(action), "pubkey": str(pubkey), "at": str(), "attempts": int()}:
-            if action not in get_args(Action) or not is_pubkey(pubkey):
-                raise BadRecordError("not a change of an allowlist")
+        case {
+            "id": str(name),
+            "action": "add" | "remove" as action,
+            "pubkey": str(pubkey),
+            "at": str(at),
+            "not_before": str(not_before),
+            "attempts": int(attempts),
+        } if is_pubkey(pubkey):
+            error = value.get("error")
         case _:
             raise BadRecordError("not a change of an allowlist")
-    later, error = value.get("not_before"), value.get("error")
     return Change(
-        id=value["id"],
-        action="add" if action == "add" else "remove",
+        id=name,
+        action=action,
         pubkey=pubkey,
-        at=parse_time(value["at"]),
-        attempts=max(0, value["attempts"]),
-        not_before=parse_time(later) if isinstance(later, str) else None,
+        at=parse_time(at),
+        not_before=parse_time(not_before),
+        attempts=max(0, attempts),
         error=error if isinstance(error, str) else None,
     )

@@ -75,7 +75,8 @@ class State:
             if pin:
                 self._write_pins(wanted, action)
             self._append(
-                Change(id=uuid.uuid4().hex, action=action, pubkey=pubkey, at=now) for pubkey in wanted
+                Change(id=uuid.uuid4().hex, action=action, pubkey=pubkey, at=now, not_before=now)
+                for pubkey in wanted
             )
 
     def waiting(self) -> list[Change]:

@@ -96,12 +96,11 @@ def _row(pubkey: str, state: str, why: list[str], change: Change | None) -> dict
     row: dict[str, Any] = {"npub": encode_npub(pubkey), "state": state, "why": why}
     if change is None:
         return row | dict.fromkeys(("waiting", "since", "attempts", "next", "error"))
-    later = change.not_before
     return row | {
         "waiting": change.action,
         "since": format_time(change.at.replace(microsecond=0)),
         "attempts": change.attempts,
-        "next": None if later is None else format_time(later.replace(microsecond=0)),
+        "next": format_time(change.not_before.replace(microsecond=0)),
         "error": change.error,
     }
 

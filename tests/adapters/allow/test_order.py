@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,7 +29,7 @@ KEYS = tuple(digit * 64 for digit in "abc")
 
 def change(number: int, action: Action, pubkey: str = KEYS[0]) -> Change:
     """Return the change with the id *number*."""
-    return Change(id=str(number), action=action, pubkey=pubkey, at=NOW)
+    return Change(id=str(number), action=action, pubkey=pubkey, at=NOW, not_before=NOW)
 
 
 CHANGES = st.lists(st.tuples(st.sampled_from(("add", "remove")), st.sampled_from(KEYS)), max_size=12).map(
@@ -68,12 +69,11 @@ def test_what_is_asked_for_meanwhile_survives_settling(changes: list[Change], da
 def test_waits_double_up_to_an_hour_and_half_of_each_is_certain(attempts: int, draw: float) -> None:
     """The wait after any number of attempts is between half and the whole of the doubled, capped one."""
     later = deferred(
-        Change(id="1", action="add", pubkey=KEYS[0], at=NOW, attempts=attempts),
+        replace(change(1, "add"), attempts=attempts),
         now=NOW,
         draw=draw,
         error="away",
     )
-    assert later.not_before is not None
     wait = later.not_before - NOW
     whole = LONGEST_WAIT if attempts > 10 else min(FIRST_WAIT * 2**attempts, LONGEST_WAIT)
     assert whole / 2 <= wait <= whole
@@ -92,7 +92,7 @@ def test_waits_double_up_to_an_hour_and_half_of_each_is_certain(attempts: int, d
 )
 def test_a_wait_ends_in_time_and_when_the_clock_was_set_back(ahead: timedelta, is_due: bool) -> None:
     """A change is due from its time on, and also when that is further off than any wait."""
-    waiting = Change(id="1", action="add", pubkey=KEYS[0], at=NOW, not_before=NOW + ahead)
+    waiting = replace(change(1, "add"), not_before=NOW + ahead)
     assert bool(due([waiting], NOW)) is is_due
 
 
@@ -109,7 +109,7 @@ def test_a_new_change_is_due() -> None:
         pubkey=st.from_regex(re.compile(r"[0-9a-f]{64}", re.ASCII), fullmatch=True),
         at=MOMENTS,
         attempts=st.integers(0, 1 << 40),
-        not_before=st.none() | MOMENTS,
+        not_before=MOMENTS,
         error=st.none() | st.text(st.characters(codec="utf-8")),
     )
 )

@@ -4,12 +4,13 @@ import errno
 import os
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from powdo.adapters.allow import state as module
-from powdo.adapters.allow.order import Change, encode
+from powdo.adapters.allow.order import encode
 from powdo.adapters.allow.state import State
 from powdo.errors import BusyError, CannotCreateError, ConfigurationError, InputMissingError, OutputError
 from tests.allow_relay import queue_lines
@@ -60,7 +61,7 @@ def test_settling_keeps_what_came_meanwhile(state: State, tmp_path: Path) -> Non
     state.ask("add", [A, B])
     (first, second) = state.waiting()
     state.ask("remove", [A])
-    state.settle([first.id], [Change(id=second.id, action="add", pubkey=B, at=second.at, attempts=1)])
+    state.settle([first.id], [replace(second, attempts=1)])
     assert waiting(state) == [("add", B), ("remove", A)]
     assert [line["attempts"] for line in queue_lines(tmp_path / "state")] == [1, 0]
     state.settle([change.id for change in state.waiting()])

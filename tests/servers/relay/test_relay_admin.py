@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import threading
@@ -242,6 +243,25 @@ def test_two_servers_change_one_list(tmp_path: Path) -> None:
         assert one.admin.listed() == other.admin.listed() == keys
         assert one.admin.remove(keys[1]) == 200
         assert other.admin.remove(keys[1]) == 404
+
+
+def test_a_full_disk_is_answered_and_over_when_there_is_room(tmp_path: Path) -> None:
+    """507 without a change while nothing can be written, the reason told here; then all goes on."""
+    path = tmp_path / "allowlist.json"
+    one, other = pubkeys(2)
+    with server(tmp_path, "allow", "serve", *LISTEN, *ADMIN, "--allowlist", str(path)) as running:
+        assert running.admin.add(one) == 201
+        before = path.read_bytes()
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
+        assert running.admin.add(other) == running.admin.remove(one) == running.admin.sync([]).status == 507
+        assert running.admin.listed() == [one]
+        assert path.read_bytes() == before
+        assert running.admin.add(one) == 200
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (-1, resource.RLIM_INFINITY))
+        assert running.admin.add(other) == 201
+        _, told = running.end(signal.SIGTERM)
+    assert told.count(f"warning: cannot write '{path}'") == 3
+    assert sorted(file.name for file in tmp_path.glob(".*")) == []
 
 
 def test_a_change_that_was_answered_survives_kill(tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ import pytest
 from relay_helpers import relay_thread, signed, wrap_for
 
 from powdo.nips.curve import SecretKey
+from powdo.servers.admin.handlers import Handlers
+from powdo.servers.admin.management import Management
+from powdo.servers.allowlist import Allowlist
 from powdo.servers.relay.policy import Policy
+from tests.admin_client import AdminClient
 
 HERE = Path(__file__).parent
 
@@ -67,3 +71,23 @@ def test_nostr_tools_publishes_and_reads_at_our_relay(node: str, tmp_path: Path)
         finally:
             sender.close()
             reader.close()
+
+
+@pytest.mark.real
+def test_nostr_tools_manages_our_relay(nostr_tools: Any, tmp_path: Path) -> None:
+    """A call of NIP-86, authorized by nostr-tools as NIP-98 says, changes the allowlist."""
+    operator, bob = SecretKey(os.urandom(32)), SecretKey(os.urandom(32))
+    allowlist = Allowlist(tmp_path / "allowlist.json")
+    handlers = Handlers(allowlist, tell=lambda _: None, warn=lambda _: None)
+    management = Management(handlers, operator.pubkey)
+    with relay_thread(tmp_path / "relay", Policy(allowed=allowlist), management=management) as url:
+        page = url.replace("ws://", "http://")
+        for secret, status in ((bob, 403), (operator, 200)):
+            call = {"method": "allowpubkey", "params": [bob.pubkey, "ä friend"]}
+            token = nostr_tools.ask(
+                "http_token", url=page, method="post", payload=call, secret=secret.secret_bytes().hex()
+            )
+            body = json.dumps(call, separators=(",", ":"), ensure_ascii=False).encode()
+            headers = {"Authorization": token, "Content-Type": "application/nostr+json+rpc"}
+            assert AdminClient(page, None).ask("POST", "/", body, headers).status == status
+            assert (bob.pubkey in allowlist) == (status == 200)

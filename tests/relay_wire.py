@@ -44,8 +44,14 @@ class Served:
 
     def memory(self) -> int:
         """Return what it holds of the machine's memory now, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """Return the most it has held of the machine's memory, in bytes."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
+        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
         assert found
         return int(found[1]) << 10
 
@@ -123,6 +129,11 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.lost.set()
+
+    async def cut(self) -> None:
+        """End the connection without a word."""
+        self.transport.abort()
+        await self.lost.wait()
 
     def data_received(self, data: bytes) -> None:
         self._data += data

@@ -157,7 +157,7 @@ async def send_messages(served: Served, draw: random.Random) -> None:
         line.transport.write(b"".join(in_frames(senseless(draw, messages), draw) for _ in range(AT_ONCE)))
         assert await answered(line, heard, f"the end {number}")
         assert not any(message.startswith(b"Traceback") or b"internal" in message for message in heard)
-        line.transport.abort()
+        await line.cut()
 
 
 async def send_frames(served: Served, draw: random.Random) -> None:
@@ -169,10 +169,9 @@ async def send_frames(served: Served, draw: random.Random) -> None:
         line.transport.write(UNSOUND[kind](draw))
         if kind == "noise":  # may be the beginning of a frame that never ends
             await asyncio.sleep(0)
-            line.transport.close()
         elif await answered(line, heard, f"the end {number}"):
             assert kind == "no mask", kind  # the one that aiohttp lets pass
-        line.transport.abort()
+        await line.cut()
 
 
 @pytest.fixture(scope="module")

@@ -43,11 +43,12 @@ def union(settings: Settings, pins: Iterable[str]) -> Union:
     for worker in workers:
         for pubkey in () if worker.disabled else worker.access_pubkeys:
             reasons.setdefault(pubkey, []).append(f"worker {worker.name}")
-    ours = (settings.identity.user, settings.identity.access_user)
+    user, access_user = settings.identity.user, settings.identity.access_user
+    workers_side = access_user is not None or "worker" in settings.sections
     for name, pubkey in _custody(settings):
-        if settings.is_operator and name in ours:
+        if settings.is_operator and name in (user, access_user):
             reasons.setdefault(pubkey, []).append("dvm")
-        elif name == settings.identity.user and settings.identity.access_user not in (None, name):
+        elif workers_side and name == user != access_user:
             identities.add(pubkey)
         elif pubkey not in identities:
             reasons.setdefault(pubkey, []).append(f"custody {name}")

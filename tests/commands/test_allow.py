@@ -220,6 +220,9 @@ def test_a_workers_machine_keeps_its_identity_to_itself(
     access = keep(own_world, "ana-access")
     call(allow, "sync")
     assert relay.pubkeys == {access}
+    configure(own_world, '[identity]\nuser = "ana"\n[worker]\n')
+    call(allow, "sync")
+    assert relay.pubkeys == {access}
     assert not (own_world / "state" / "dvm.sqlite").exists()
 
 

@@ -116,12 +116,13 @@ class Allowlist:
     ) -> tuple[frozenset[str], frozenset[str]]:
         """Return all that were let in before *change* of the file's list, and after it."""
         with self._locked():
-            before = self._current()
-            after = change(before)
+            state = self._current()
+            before, after = state.listed, change(state.listed)
             if after != before:
-                if self._path is not None:
-                    _write(self._path, after)
-                self._set(after)
+                signature = _write(self._path, after) if self._path is not None else None
+                state = _State(after, signature)
+            with self._setting:
+                self._state = state
         return before | self.always, after | self.always
 
     @contextmanager
@@ -142,17 +143,12 @@ class Allowlist:
         finally:
             os.close(descriptor)
 
-    def _current(self) -> frozenset[str]:
+    def _current(self) -> _State:
         """Return what the file holds, under the lock; the last known list when it is gone."""
         signature = _signature(self._path) if self._path is not None else None
         if self._path is None or signature is None or signature == self._state.signature:
-            return self._state.listed
-        return _read(self._path)
-
-    def _set(self, listed: frozenset[str]) -> None:
-        signature = _signature(self._path) if self._path is not None else None
-        with self._setting:
-            self._state = _State(listed, signature)
+            return self._state
+        return _State(_read(self._path), signature)
 
     def _refresh(self) -> None:
         """Read the file again when it has changed, unless it is changed through us meanwhile."""
@@ -215,5 +211,7 @@ def _read(path: Path) -> frozenset[str]:
         raise ConfigurationError(f"cannot read '{path}': {error.message}") from None
 
 
-def _write(path: Path, pubkeys: frozenset[str]) -> None:
+def _write(path: Path, pubkeys: frozenset[str]) -> _Signature | None:
+    """Return what the file looks like now."""
     write_private(path, json.dumps({"pubkeys": sorted(pubkeys)}, indent=1).encode() + b"\n")
+    return _signature(path)

@@ -91,6 +91,22 @@ def test_a_change_by_another_process_is_seen(tmp_path: Path, monkeypatch: pytest
     assert _on(one) == [C]
 
 
+def test_a_change_that_changes_nothing_learns_what_others_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that a key is on the list no longer lets it in no longer, before the next look."""
+    path = tmp_path / "allowlist.json"
+    one, other = Allowlist(path), Allowlist(path)
+    one.add(A)
+    monkeypatch.setattr("powdo.servers.allowlist._LOOK_AGAIN", 1e9)
+    assert A not in other
+    assert not other.add(A)
+    assert A in other
+    one.remove(A)
+    assert not other.remove(A)
+    assert A not in other
+
+
 def test_a_file_half_edited_by_hand_is_not_written_over(tmp_path: Path) -> None:
     """A change fails while the file cannot be read, and neither file nor memory change."""
     path = tmp_path / "allowlist.json"

@@ -61,7 +61,9 @@ def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **
     from powdo.records.network import Listening
     from powdo.servers.relay.application import Relay
 
-    given = {name: value for name, value in flags.items() if value not in (None, ()) and value is not False}
+    given = {
+        name: value for name, value in flags.items() if value not in (None, (), "") and value is not False
+    }
     secret = run.settings.served_admin_secret(admin_secret_file)
     config = _config(run, run.settings.relay._replace(**given), _pubkeys("--allow", allowed), secret)
     if secret is None and flags["admin_ip"]:
@@ -90,7 +92,7 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
 
     data = _data(section)
     host, port = parse_listen(section.listen)
-    proxies = parse_networks(section.trusted_proxy)
+    proxies, networks = parse_networks(section.trusted_proxy), parse_networks(section.admin_ip)
     say = run.console
     allowlist = Allowlist(
         section.allowlist or data / "allowlist.json", section.allow + allowed, warn=say.warning
@@ -109,9 +111,7 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
             min_pow=section.min_pow,
             limits=Limits.of(section, public=section.url is not None or not is_loopback(host)),
         ),
-        admin=AdminApi(handlers, Guard(secret, parse_networks(section.admin_ip), proxies))
-        if secret is not None
-        else None,
+        admin=None if secret is None else AdminApi(handlers, Guard(secret, networks, proxies)),
         management=Management(handlers, operator) if operator else None,
         warn=say.warning,
     )

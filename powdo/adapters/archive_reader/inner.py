@@ -14,7 +14,8 @@ from powdo.worktime import bundle_format as layout
 from powdo.worktime.link import MAX_PROOF, Link, check_link, parse_link, parse_proof
 from powdo.worktime.manifest import MAX_MANIFEST, Manifest, parse_manifest
 
-_CHUNK = 1 << 20
+#: Larger pieces go back to the system each time, and come from it anew, page by page.
+_CHUNK = 1 << 16
 
 
 class Unsealed:

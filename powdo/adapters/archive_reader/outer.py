@@ -17,7 +17,8 @@ from powdo.adapters.archive_reader.inner import Unsealed
 from powdo.errors import BadRecordError, InputMissingError, OutputError, PeerProtocolError
 from powdo.worktime import bundle_format as layout
 
-_CHUNK = 1 << 20
+#: Larger pieces go back to the system each time, and come from it anew, page by page.
+_CHUNK = 1 << 16
 #: An inner ZIP up to this size is not written to the disk.
 _IN_MEMORY = 8 << 20
 _HEX = re.compile(r"[0-9a-f]*", re.ASCII)

@@ -30,7 +30,8 @@ from powdo.nips.blossom import check_address, hash_in_url, host_allowed
 from powdo.nips.blossom_tokens import make_token
 from powdo.nips.curve import SecretKey
 
-_BLOCK = 1 << 18
+#: Larger pieces go back to the system each time, and come from it anew, page by page.
+_BLOCK = 1 << 16
 _HOPS = 5
 #: Seconds after which a connection is not used again: a router between may have forgotten it without a word.
 _IDLE = 10.0

@@ -84,20 +84,31 @@ class Transport:
         try:
             with (
                 self._deadlines.within(self._timeout + size / MIN_RATE, _origin(url)),
-                self._session.request(
-                    method,
-                    url,
-                    headers=dict(headers or {}),
-                    data=body,
-                    auth=Token(token),
+                self._session.send(
+                    self._prepared(method, url, headers or {}, token, body),
                     timeout=self._timeout,
                     allow_redirects=False,
-                    stream=True,
+                    **self._session.merge_environment_settings(url, {}, True, None, None),
                 ) as response,
             ):
                 yield response
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failure(url, error) from None
+
+    def _prepared(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        token: str | None,
+        body: Iterable[bytes] | None,
+    ) -> requests.PreparedRequest:
+        """Return the request, without the session's merging of cookies and hooks: there are none."""
+        request = requests.PreparedRequest()
+        request.prepare(
+            method, url, headers={**self._session.headers, **headers}, data=body, auth=Token(token)
+        )
+        return request
 
     def ask(
         self,

@@ -29,7 +29,7 @@ from powdo.errors import (
 )
 from powdo.lines import MAX_LINE, decode_line
 from powdo.nips.blossom import check_address, host_allowed
-from powdo.nips.event import Event
+from powdo.nips.event import Event, Unsigned
 from powdo.nips.giftwrap import Unwrapped, unwrap
 from powdo.nips.nip17 import ZIP_AES256, FileMessage
 from powdo.worktime.flood import parse_bucket_event
@@ -228,13 +228,19 @@ def _delivery(unwrapped: Unwrapped, worker: Author, message: FileMessage, bundle
         manifest_text=bundle.manifest_bytes.decode(),
         link=bundle.link,
         link_event=None if event is None else _json(event),
-        wrap_event=_json(unwrapped.wrap.to_json()),
-        seal_event=_json(unwrapped.seal.to_json()),
-        rumor_event=_json(unwrapped.rumor.to_json()),
+        wrap_event=_text(unwrapped.wrap),
+        seal_event=_text(unwrapped.seal),
+        rumor_event=_text(unwrapped.rumor),
         bucket_events={
             item.file: _read_events(bundle.chunks(item.file), item) for item in bundle.manifest.buckets
         },
     )
+
+
+def _text(event: Event | Unsigned) -> str:
+    """Return *event* as ASCII-escaped JSON; most are ASCII as they are."""
+    text = event.to_bytes()
+    return text.decode("ascii") if text.isascii() else _json(event.to_json())
 
 
 def _json(value: Any) -> str:

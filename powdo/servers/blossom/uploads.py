@@ -8,9 +8,10 @@ import json
 import re
 import time
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_request import BaseRequest
 
 from powdo.nips.blossom import OCTETS, Descriptor, blob_url, is_hash
@@ -39,6 +40,16 @@ class Locks:
         return lock
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A blob before its bytes: whose it is to be, the hash it is *claimed* to have, its type and length."""
+
+    token: Token
+    claimed: str | None
+    media_type: str
+    length: int
+
+
 class Uploads:
     """Takes blobs of listed keys."""
 
@@ -62,34 +73,38 @@ class Uploads:
 
     async def check(self, request: BaseRequest) -> web.StreamResponse:
         """Answer HEAD /upload: whether a PUT with these properties would be taken."""
-        _, claimed = self._admit(request)
+        _, claimed = self.admit(request)
         if claimed is None:
             raise Refusal(400, "X-SHA-256 is required")
-        self._length(request.headers.get("X-Content-Length"), "X-Content-Length")
-        self._media_type(request.headers.get("X-Content-Type"))
+        self.length(request.headers.get("X-Content-Length"), "X-Content-Length")
+        self.media_type(request.headers.get("X-Content-Type"))
         return web.Response(status=200, headers=COMMON)
 
     async def put(self, request: BaseRequest) -> web.StreamResponse:
         """Answer PUT /upload: 201 for a new blob once it is durable, 200 for one that was there."""
-        token, claimed = self._admit(request)
-        media_type = self._media_type(request.headers.get("Content-Type"))
+        token, claimed = self.admit(request)
+        media_type = self.media_type(request.headers.get("Content-Type"))
         if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Refusal(415, "Content-Encoding is not taken: blobs are kept as they come")
-        length = self._length(request.headers.get("Content-Length"), "Content-Length")
+        length = self.length(request.headers.get("Content-Length"), "Content-Length")
         await _continue(request)
+        return await self.take(Offer(token, claimed, media_type, length), request.content)
+
+    async def take(self, offer: Offer, content: StreamReader) -> web.Response:
+        """Return the answer once the blob of *content* is durable. Raises: Refusal 400, 401, 408, 409."""
         incoming = self._storage.receive()
         try:
-            sha256 = await self._receive(request, incoming, length)
-            if claimed is not None and sha256 != claimed:
+            sha256 = await self._receive(content, incoming, offer.length)
+            if offer.claimed is not None and sha256 != offer.claimed:
                 raise Refusal(409, "the body does not have the hash of X-SHA-256")
-            self._gate.require_hash(token, sha256)
-            blob = Blob(sha256, length, media_type, int(time.time()))
-            before = await self._keep(incoming, blob, token)
+            self._gate.require_hash(offer.token, sha256)
+            blob = Blob(sha256, offer.length, offer.media_type, int(time.time()))
+            before = await self._keep(incoming, blob, offer.token)
         finally:
             incoming.discard()
         return self._descriptor(before or blob, 200 if before else 201)
 
-    def _admit(self, request: BaseRequest) -> tuple[Token, str | None]:
+    def admit(self, request: BaseRequest) -> tuple[Token, str | None]:
         """Return the token and the hash the client claims. Raises: Refusal."""
         token = self._gate.token(request, "upload")
         claimed = request.headers.get("X-SHA-256")
@@ -100,7 +115,8 @@ class Uploads:
         self._gate.require_listed(token)
         return token, claimed
 
-    def _length(self, text: str | None, name: str) -> int:
+    def length(self, text: str | None, name: str) -> int:
+        """Return the number of bytes that the header *name* says. Raises: Refusal 400, 411, 413."""
         if text is None:
             raise Refusal(411, f"{name} is required")
         if not _LENGTH.fullmatch(text):
@@ -112,7 +128,8 @@ class Uploads:
             raise Refusal(413, f"blobs are limited to {self._config.max_size} bytes")
         return length
 
-    def _media_type(self, text: str | None) -> str:
+    def media_type(self, text: str | None) -> str:
+        """Return the type of a blob, without parameters. Raises: Refusal 400, 415."""
         media_type = (text or OCTETS).partition(";")[0].strip().lower()
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise Refusal(400, "the content type is malformed")
@@ -120,12 +137,12 @@ class Uploads:
             raise Refusal(415, f"taken are {', '.join(sorted(self._config.types))}")
         return media_type
 
-    async def _receive(self, request: BaseRequest, incoming: Incoming, length: int) -> str:
+    async def _receive(self, content: StreamReader, incoming: Incoming, length: int) -> str:
         """Return the hash of the body after writing all of it. Raises: Refusal 400, 408."""
         loop = asyncio.get_running_loop()
         idle, rate = self._config.idle_timeout, self._config.min_rate
         begin = loop.time()
-        digest, received, content = hashlib.sha256(), 0, request.content
+        digest, received = hashlib.sha256(), 0
         try:
             async with asyncio.timeout_at(begin + idle) as timer:
                 while data := await content.readany():

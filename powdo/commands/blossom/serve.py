@@ -1,4 +1,4 @@
-"""`powdo blossom`: the Blossom server."""
+"""`powdo blossom serve`: the Blossom server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from pathlib import Path
 
 import click
 
-from powdo.options import Run, command, group
-
-
-@group("blossom")
-def blossom() -> None:
-    """Run the Blossom server."""
+from powdo.commands.blossom.group import blossom
+from powdo.options import Run, command
 
 
 @command(

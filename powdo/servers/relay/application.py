@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,10 @@ from powdo.servers.relay.writing import Outcome, Write
 
 NIPS = (1, 9, 11, 13, 40, 42, 45, 59, 70)
 _HEARTBEAT = 60.0
+#: At the end: seconds for answers to what has come in, for clients to take their leave, between two looks.
+_TO_ANSWER = 3.0
+_TO_LEAVE = 1.0
+_LOOK_AGAIN = 0.01
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Authorization, *",
@@ -112,7 +118,7 @@ class Relay:
             application.router.add_post(path, self._answer_call)
             application.router.add_route("OPTIONS", path, self._answer_options)
         runner = web.AppRunner(
-            application, access_log=None, logger=logger(self._config.warn), shutdown_timeout=5.0
+            application, access_log=None, logger=logger(self._config.warn), shutdown_timeout=1.0
         )
         await runner.setup()
         try:
@@ -120,13 +126,45 @@ class Relay:
             listening(await self._bind(runner))
             await stop.wait()
         finally:
-            self._stopping = True
-            for site in tuple(runner.sites):
-                await site.stop()
-            await asyncio.to_thread(self.store.close)
-            await asyncio.sleep(0)  # the last answers are on their way before goodbye is said
-            await asyncio.gather(*(connection.close() for connection in tuple(self._connections)))
-            await runner.cleanup()
+            await self._end(runner)
+
+    async def _end(self, runner: web.AppRunner) -> None:
+        """Answer all that has come in, say goodbye, and end within a few seconds.
+
+        Cancelled at any point, as by a second signal, it leaves a store from which nothing is lost.
+        """
+        self._stopping = True
+        for site in tuple(runner.sites):
+            await site.stop()
+        await self._wait(self._stop_reading, _TO_ANSWER)
+        for connection in tuple(self._connections):
+            await connection.say_goodbye()
+        await self._wait(lambda: not self._connections, _TO_LEAVE)
+        for connection in tuple(self._connections):
+            connection.drop()
+        self.store.stop()
+        await self._wait(lambda: not self.store.is_writing())
+        self.store.close()
+        await runner.cleanup()
+
+    def _stop_reading(self) -> bool:
+        """Take in nothing more; return whether all that came in is answered.
+
+        A connection is stopped again and again: aiohttp resumes one that it had stopped itself.
+        """
+        for connection in self._connections:
+            connection.stop_reading()
+        return not any(connection.is_busy() for connection in self._connections)
+
+    @staticmethod
+    async def _wait(done: Callable[[], bool], most: float = math.inf) -> None:
+        """Wait until *done*, for *most* seconds; what is on its way in the loop comes first."""
+        deadline = time.monotonic() + most
+        while True:
+            is_done = done()
+            await asyncio.sleep(_LOOK_AGAIN)
+            if (is_done and done()) or time.monotonic() > deadline:
+                return
 
     async def _bind(self, runner: web.AppRunner) -> str:
         host, port = self._config.host, self._config.port

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import struct
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,6 +44,7 @@ from powdo.servers.relay.writing import Outcome, Write
 
 _MOST_KEYS = 16
 _MOST_HELD = 4096
+_GOODBYE = struct.pack("!H", 1001) + b"the relay is shutting down"
 _TOO_FAST = "rate-limited: wait a minute, then go on more slowly"
 _TOO_MANY = Verdict(False, _TOO_FAST)
 
@@ -78,6 +80,7 @@ class Connection:
         self._context = context
         self._limits = context.policy.limits
         self._socket = socket
+        self._transport = transport
         self._meter = meter
         self._outgoing = Outgoing(transport, self._limits)
         self._challenge = secrets.token_hex(16)
@@ -85,6 +88,8 @@ class Connection:
         self._subscriptions: dict[str, _Subscription] = {}
         self._in_flight = 0
         self._free = asyncio.Event()
+        self._handling = False
+        self._said_goodbye = False
 
     async def run(self) -> None:
         """Speak with the client until it leaves or is dropped."""
@@ -93,11 +98,15 @@ class Connection:
         try:
             self._say("AUTH", self._challenge)
             async for message in self._socket:
+                if self._said_goodbye:
+                    continue  # until the client has heard it
                 if message.type is not WSMsgType.TEXT:
                     self._say("NOTICE", "invalid: messages are text")
                     continue
+                self._handling = True
                 await self._handle(message.data)
                 await self._outgoing.room()
+                self._handling = False
         finally:
             self._context.hub.leave(self, self._keys)
             self._outgoing.drop()
@@ -105,10 +114,30 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await sender
 
-    async def close(self) -> None:
-        """Tell the client that the server goes away."""
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            await self._socket.close(code=1001, message=b"the relay is shutting down")
+    # --- the end ---
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the client; what has come in is still answered."""
+        self._transport.pause_reading()
+
+    def is_busy(self) -> bool:
+        """Return whether something that came in has yet to be answered, or an answer to be sent."""
+        return self._handling or self._in_flight > 0 or not self._outgoing.is_empty()
+
+    async def say_goodbye(self) -> None:
+        """Tell the client that the server goes away; `run` ends when it has heard it.
+
+        It may still be sending. Who closes a connection with unread data resets it, and then the last
+        answers are lost: so what comes is read, and nothing is done about it.
+        """
+        self._said_goodbye = True
+        with contextlib.suppress(ConnectionError):
+            await self._socket.send_frame(_GOODBYE, WSMsgType.CLOSE)
+        self._transport.resume_reading()
+
+    def drop(self) -> None:
+        """Cut the connection without another word."""
+        self._outgoing.drop()
 
     # --- what the client says ---
 

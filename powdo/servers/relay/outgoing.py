@@ -58,6 +58,10 @@ class Outgoing:
         if not self._room.is_set():
             await self._room.wait()
 
+    def is_empty(self) -> bool:
+        """Return whether nothing is left to send: the system has taken it all, or the client is dropped."""
+        return self.dropped or not (self._messages or self._transport.get_write_buffer_size())
+
     def drop(self) -> None:
         """Cut the connection without another word."""
         self.dropped = True

@@ -104,10 +104,21 @@ class Store:
         """Hand over one event to be stored."""
         self._queue.put(write)
 
+    def stop(self) -> None:
+        """Write what waits and then no more; break off what is being read."""
+        self._queue.put(None)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        for connection in self._opened:
+            connection.interrupt()
+
+    def is_writing(self) -> bool:
+        """Return whether something may still be written."""
+        return self._writer.is_alive()
+
     def close(self) -> None:
         """Write what waits, then close everything."""
+        self.stop()
         if self._writer.is_alive():
-            self._queue.put(None)
             self._writer.join()
         self._readers.shutdown()
         for connection in (*self._opened, self._db):

@@ -33,9 +33,13 @@ def unsealed(path: Path, *, key_hex: str, salt_hex: str, ox: str) -> Iterator[Un
     """
     check_hex(key=(key_hex, layout.KEY_SIZE), salt=(salt_hex, layout.SALT_SIZE), ox=(ox, 32))
     with open_file(path) as blob, _spool(path.parent) as inner:
-        _check_outer(blob, salt_hex)
-        _decrypt(blob, key_hex, ox, inner)
-        yield Unsealed(inner)
+        try:
+            _check_outer(blob, salt_hex)
+            _decrypt(blob, key_hex, ox, inner)
+            bundle = Unsealed(inner)
+        except OSError as error:
+            raise OutputError(f"cannot unpack '{path}': {error.strerror or error}") from None
+        yield bundle
 
 
 def check_hex(**values: tuple[str, int]) -> None:
@@ -96,13 +100,10 @@ def _decrypt(blob: BufferedReader, key_hex: str, ox: str, inner: IO[bytes]) -> N
     if not opener.authentic(blob.read(MAC_SIZE)):
         raise PeerProtocolError("bundle: its code of authenticity does not fit")
     digest = hashlib.sha256()
-    try:
-        for chunk in _between(blob, start, end):
-            plain = opener.decrypt(chunk)
-            digest.update(plain)
-            inner.write(plain)
-    except OSError as error:
-        raise OutputError(f"cannot decrypt into a file: {error.strerror or error}") from None
+    for chunk in _between(blob, start, end):
+        plain = opener.decrypt(chunk)
+        digest.update(plain)
+        inner.write(plain)
     if digest.hexdigest() != ox:
         raise PeerProtocolError("bundle: the sha256 of its inner zip is not the one promised")
 

@@ -4,10 +4,10 @@
 
 The parts are the libraries' bare work for the same bundles, in one process: the gift wrap opened (our own
 `unwrap`, measured by giftwrap.py), one GET by http.client over a connection that stays open, sha256 of the
-bundle and of its inner ZIP, decryption by pyzipper, sha256 of each file inside, the screenshot and the bundle
-written and synced, each bucket event parsed from JSON and inserted into SQLite, one synced commit a bundle. What powdo
-does besides: the inbox with a synced commit of its own, the checks of layout, manifest, link and signature,
-rows of bundle and evidence, syncing folders, deadlines, and SQLAlchemy.
+bundle and of its inner ZIP, decryption by pyzipper, sha256 of each file inside, the screenshot and the
+bundle written and synced, each bucket event parsed from JSON and inserted into SQLite, one synced commit a
+bundle. What powdo does besides: the inbox with a synced commit of its own, the checks of layout, manifest,
+link and signature, rows of bundle and evidence, syncing folders, deadlines, and SQLAlchemy.
 The CPU of the blob server counts for nobody. `the others` is the run without what its first bundle took,
 the start of Python and all imports: a run that follows `listen` pays that once.
 """

@@ -301,6 +301,7 @@ class Blossom(NamedTuple):
     allowlist: Annotated[Path | None, path] = None
     open: Annotated[bool, flag] = False
     max_size: Annotated[int, parse_size] = 64 << 20
+    mirror_hosts: Annotated[tuple[str, ...], many(blossom_host)] = ()
     private: Annotated[bool, flag] = False
 
 

@@ -75,6 +75,7 @@ def serve(
         open=everyone or told.open,
         private=private or told.private,
         max_size=told.max_size if max_size is None else units.parse_size(max_size),
+        mirror_hosts=told.mirror_hosts,
         trusted_proxies=parse_networks(trusted_proxy or told.trusted_proxy),
         ready=lambda base: run.emit(Listening(url=base)),
         log=run.console.debug,

@@ -23,6 +23,7 @@ from powdo.servers.blossom.blobs import Blobs
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.metadata import Metadata
+from powdo.servers.blossom.mirror import Mirror
 from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.uploads import Locks, Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
@@ -43,10 +44,11 @@ _LINGERING = 5.0
 class Application:
     """Answers every request, whatever it is."""
 
-    def __init__(self, config: Config, uploads: Uploads, blobs: Blobs) -> None:
+    def __init__(self, config: Config, uploads: Uploads, blobs: Blobs, mirror: Mirror) -> None:
         self._config = config
         self._uploads = uploads
         self._blobs = blobs
+        self._mirror = mirror
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Return the answer to *request*."""
@@ -86,6 +88,10 @@ class Application:
             if method == "HEAD":
                 return await self._uploads.check(request)
             raise _wrong_method("PUT, HEAD, OPTIONS")
+        if path == "/mirror" and self._config.mirror_hosts:
+            if method == "PUT":
+                return await self._mirror.put(request)
+            raise _wrong_method("PUT, OPTIONS")
         if match := _LIST_PATH.fullmatch(path):
             if method == "GET":
                 return await self._blobs.list(request, match[1])
@@ -177,10 +183,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             base = config.base(port)
             gate = Gate(allowlist, config.domains(port), everyone=config.open)
             locks = Locks()
+            uploads = Uploads(config, base, gate, storage, metadata, locks, executor)
             application = Application(
                 config,
-                Uploads(config, base, gate, storage, metadata, locks, executor),
+                uploads,
                 Blobs(config, base, gate, storage, metadata, locks),
+                Mirror(config, uploads),
             )
             await _run(config, application, listener, config.local(port), stop)
         finally:

@@ -20,7 +20,10 @@ def _silent(_text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """*url* is what the world calls this server; without it the address it listens on."""
+    """*url* is what the world calls this server; without it the address it listens on.
+
+    *mirror_hosts* are origins `scheme://host[:port]`; without any nothing is mirrored.
+    """
 
     host: str
     port: int
@@ -33,6 +36,7 @@ class Config:
     max_size: int = MAX_SIZE
     types: frozenset[str] = frozenset({"application/zip", OCTETS})
     trusted_proxies: tuple[Network, ...] = ()
+    mirror_hosts: tuple[str, ...] = ()
     idle_timeout: float = 20.0
     min_rate: int = 4096
     shutdown_timeout: float = 10.0

@@ -1,0 +1,89 @@
+"""PUT /mirror (BUD-04): a blob comes from another server, and is kept as an upload is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import ClientError, ClientResponse, web
+from aiohttp.web_request import BaseRequest
+from yarl import URL
+
+from powdo.errors import BadRecordError
+from powdo.lines import decode_json
+from powdo.nips.blossom import check_address, host_allowed
+from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.origins import session
+from powdo.servers.blossom.uploads import Offer, Uploads
+from powdo.servers.blossom.wire import Refusal
+
+_LONGEST_WISH = 8192
+#: What would be the fault of the sender of a body is the origin's here, and bytes that the token does not
+#: name are a conflict (BUD-04).
+_BLAME = {400: 502, 408: 502, 411: 502, 401: 409}
+
+
+class Mirror:
+    """Fetches blobs for listed keys from the hosts in the configuration."""
+
+    def __init__(self, config: Config, uploads: Uploads) -> None:
+        self._config = config
+        self._uploads = uploads
+
+    async def put(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer PUT /mirror: as an upload of the bytes that the wished URL gives."""
+        token, claimed = self._uploads.admit(request)
+        if not token.hashes:
+            raise Refusal(401, "token names no blob")
+        url = self._allowed(await self._wish(request))
+        try:
+            async with session(idle_timeout=self._config.idle_timeout) as client:
+                async with asyncio.timeout(self._config.idle_timeout):
+                    origin = await client.get(url, allow_redirects=False)
+                length, media_type = self._checked(origin)
+                return await self._uploads.take(Offer(token, claimed, media_type, length), origin.content)
+        except Refusal as refusal:
+            if refusal.status not in _BLAME:
+                raise
+            raise Refusal(_BLAME[refusal.status], f"origin: {refusal.reason}") from None
+        except (ClientError, ConnectionError, TimeoutError):
+            raise Refusal(502, "the origin cannot be reached, or broke off") from None
+
+    async def _wish(self, request: BaseRequest) -> str:
+        """Return the URL in the body. Raises: Refusal 400, 408, 413."""
+        body = b""
+        try:
+            async with asyncio.timeout(self._config.idle_timeout):
+                while data := await request.content.readany():
+                    body += data
+                    if len(body) > _LONGEST_WISH:
+                        raise Refusal(413, f"a wish is limited to {_LONGEST_WISH} bytes")
+        except TimeoutError:
+            raise Refusal(408, "the body came too slowly", {"Connection": "close"}) from None
+        try:
+            wish = decode_json(body)
+        except BadRecordError:
+            wish = None
+        url = wish.get("url") if isinstance(wish, dict) else None
+        if not isinstance(url, str):
+            raise Refusal(400, 'the body is not {"url": ...}')
+        return url
+
+    def _allowed(self, text: str) -> URL:
+        """Return the URL if its host is one of ours to mirror. Raises: Refusal 400, 403."""
+        try:
+            url = URL(check_address(text), encoded=True)
+            origin = str(url.origin())  # of what is connected to, not of what another parser makes of it
+        except (BadRecordError, ValueError):
+            raise Refusal(400, "the url is not one of a blob") from None
+        if not host_allowed(origin, self._config.mirror_hosts):
+            raise Refusal(403, "blobs of this host are not mirrored here")
+        return url
+
+    def _checked(self, origin: ClientResponse) -> tuple[int, str]:
+        """Return length and type of the blob that *origin* is about to send. Raises: Refusal."""
+        if origin.status != 200:
+            raise Refusal(502, f"the origin answers {origin.status}")
+        if origin.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Refusal(502, "the origin sends a coded body")
+        length = self._uploads.length(origin.headers.get("Content-Length"), "Content-Length")
+        return length, self._uploads.media_type(origin.headers.get("Content-Type"))

@@ -192,21 +192,19 @@ class Store:
 
     async def query(self, asked: Filter, readers: Sequence[str], limit: int) -> list[Found]:
         """Return up to *limit* stored events that *asked* shows to *readers*, newest first."""
-        wanted = select("event.id, event.raw", asked, readers=readers, now=int(time.time()), limit=limit)
+        wanted = select("raw", asked, readers=readers, now=int(time.time()), limit=limit)
         if wanted is None:
             return []
         rows = await self._read(*wanted)
-        return [Found(event_id.hex(), raw) for event_id, raw in rows]
+        return [Found(event_id.hex(), raw) for _, event_id, raw in rows]
 
     async def count(self, filters: Sequence[Filter], readers: Sequence[str]) -> int:
         """Return how many stored events any of *filters* shows to *readers* (NIP-45)."""
         now = int(time.time())
-        parts = [
-            wanted for item in filters if (wanted := select("event.seq", item, readers=readers, now=now))
-        ]
+        parts = [wanted for item in filters if (wanted := select("seq", item, readers=readers, now=now))]
         if not parts:
             return 0
-        union = " UNION ".join(sql for sql, _ in parts)
+        union = " UNION ".join(f"SELECT seq FROM ({sql})" for sql, _ in parts)  # noqa: S608  # as below
         values = [value for _, bound in parts for value in bound]
         rows = await self._read(f"SELECT count(*) FROM ({union})", values)  # noqa: S608  # our own words
         return int(rows[0][0])

@@ -1,5 +1,9 @@
 """The tables of relay.sqlite, and how those of an older relay become them.
 
+A gift wrap is found by its id or by its recipient, the only one who may see it, so the other indexes leave
+wraps out: they come in any order, and each index more would cost them a page to write. For the same reason
+`tag` has no row for a wrap's recipient.
+
 What strangers have stored is counted by triggers: whatever removes a wrap (its recipient, its expiry, the
 retention) or undoes its transaction, the counts are right, and they need no counting at a start.
 """
@@ -10,7 +14,7 @@ import sqlite3
 
 from powdo.errors import ConfigurationError
 
-_VERSION = 1
+_VERSION = 2
 
 #: The row of `stranger` that counts all.
 ALL = b""
@@ -22,9 +26,11 @@ CREATE TABLE IF NOT EXISTS event (
     stranger INTEGER NOT NULL, raw BLOB NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS event_address ON event (address) WHERE address IS NOT NULL;
-CREATE INDEX IF NOT EXISTS event_time ON event (created_at);
-CREATE INDEX IF NOT EXISTS event_author ON event (pubkey, kind, created_at);
-CREATE INDEX IF NOT EXISTS event_kind ON event (kind, created_at);
+CREATE INDEX IF NOT EXISTS event_time ON event (created_at) WHERE recipient IS NULL;
+CREATE INDEX IF NOT EXISTS event_author ON event (pubkey, kind, created_at) WHERE recipient IS NULL;
+CREATE INDEX IF NOT EXISTS event_kind ON event (kind, created_at) WHERE recipient IS NULL;
+CREATE INDEX IF NOT EXISTS event_recipient ON event (recipient, created_at DESC, id)
+    WHERE recipient IS NOT NULL;
 CREATE INDEX IF NOT EXISTS event_expires ON event (expires) WHERE expires IS NOT NULL;
 CREATE INDEX IF NOT EXISTS event_wrap ON event (received_at) WHERE recipient IS NOT NULL;
 CREATE TABLE IF NOT EXISTS tag (
@@ -49,6 +55,14 @@ ALTER TABLE event ADD COLUMN received_at INTEGER NOT NULL DEFAULT {now};
 ALTER TABLE event ADD COLUMN stranger INTEGER NOT NULL DEFAULT 0;
 """
 
+#: Until then all indexes held wraps, too.
+_FROM_1 = """
+DROP INDEX IF EXISTS event_time;
+DROP INDEX IF EXISTS event_author;
+DROP INDEX IF EXISTS event_kind;
+DELETE FROM tag WHERE name = 'p' AND kind = 1059;
+"""
+
 
 def make_tables(db: sqlite3.Connection, now: int) -> None:
     """Make the tables that are missing, and bring older ones up to date.
@@ -59,8 +73,8 @@ def make_tables(db: sqlite3.Connection, now: int) -> None:
     if version > _VERSION:
         raise ConfigurationError("the events were kept by a newer powdo", hint="install that one again")
     known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'event'").fetchone()
-    migration = _FROM_0.format(now=now) if known and version == 0 else ""
-    db.executescript(f"BEGIN IMMEDIATE; {migration} {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    older = (_FROM_0.format(now=now), _FROM_1)[version:] if known else ()
+    db.executescript(f"BEGIN IMMEDIATE; {''.join(older)} {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
 
 
 def strangers(db: sqlite3.Connection, recipient: bytes) -> tuple[int, int]:

@@ -95,10 +95,13 @@ def _insert(db: sqlite3.Connection, write: Write, address: str | None) -> None:
         ),
     ).lastrowid
     named = {(tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and len(tag[0]) == 1}
-    db.executemany(
-        "INSERT INTO tag (name, value, kind, created_at, seq) VALUES (?, ?, ?, ?, ?)",
-        [(name, value, event.kind, event.created_at, seq) for name, value in named],
-    )
+    if recipient is not None:
+        named.discard(("p", recipient))  # found by event.recipient
+    if named:
+        db.executemany(
+            "INSERT INTO tag (name, value, kind, created_at, seq) VALUES (?, ?, ?, ?, ?)",
+            [(name, value, event.kind, event.created_at, seq) for name, value in named],
+        )
 
 
 def _expiry(event: Event) -> int | None:

@@ -276,6 +276,30 @@ def test_a_file_of_the_first_relay_is_brought_up_to_date(tmp_path: Path) -> None
         assert stranger == 0
 
 
+def test_wraps_of_the_second_relay_are_found_by_their_recipient_only(tmp_path: Path) -> None:
+    """Its indexes and tags lose the wraps that only cost time there; its notes stay where they are."""
+    wrap, note = wrap_for(ALICE.pubkey), signed(ALICE, tags=(("p", BOB.pubkey),))
+    with tables(tmp_path / "relay.sqlite") as db:
+        for event in (wrap, note):
+            assert put(db, event).accepted
+        db.executescript(
+            "DROP INDEX event_recipient; DROP INDEX event_time; CREATE INDEX event_time ON event(created_at);"
+            "INSERT INTO tag SELECT 'p', lower(hex(recipient)), kind, created_at, seq FROM event "
+            "WHERE kind = 1059; PRAGMA user_version = 1;"
+        )
+    with tables(tmp_path / "relay.sqlite") as db:
+        assert db.execute("SELECT value FROM tag").fetchall() == [(BOB.pubkey,)]
+        ((text,),) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'event_time'")
+        assert "recipient IS NULL" in text
+
+    async def scenario() -> None:
+        async with running_relay(tmp_path, Policy(allowed=())) as url, client(url, ALICE) as alice:
+            assert await alice.ids({"#p": [ALICE.pubkey]}) == [wrap.id]
+            assert await alice.ids({"#p": [BOB.pubkey]}) == [note.id]
+
+    asyncio.run(scenario())
+
+
 def test_a_file_of_a_newer_relay_is_left_alone() -> None:
     """A newer version's tables are refused, not guessed at."""
     db = sqlite3.connect(":memory:", isolation_level=None)

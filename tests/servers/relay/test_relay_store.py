@@ -36,6 +36,7 @@ LETTERS = ("p", "t", "e")
 VALUES = {"p": NAMES, "t": ("a", "b", "ä'"), "e": ("1" * 64, "2" * 64)}
 BASE = 1_700_000_000
 LIMITS = Limits()
+WRAPS_OF = "INDEX event_recipient (recipient=?"
 
 tags = st.lists(
     st.sampled_from(LETTERS).flatmap(
@@ -97,23 +98,38 @@ def test_sql_finds_what_the_matcher_finds(
         assert store_event(db, Write(event, b"{}", None, BASE), LIMITS).accepted
     for asked, readers in questions:
         limit = 100 if asked.limit is None else asked.limit
-        query = select("event.id", asked, readers=tuple(readers), now=BASE, limit=limit)
-        found = [] if query is None else [row[0].hex() for row in db.execute(*query)]
+        query = select("seq", asked, readers=tuple(readers), now=BASE, limit=limit)
+        found = [] if query is None else [row[1].hex() for row in db.execute(*query)]
         assert found == expected(list(stored.values()), asked, tuple(readers))
     db.close()
 
 
-def test_the_newest_wraps_of_a_recipient_are_read_in_index_order() -> None:
-    """The query a listener asks again and again neither scans nor sorts the recipient's wraps."""
+PLANS = [
+    ("a reader's wraps", Filter(kinds=(1059, 21059), tags={"p": NAMES[:1]}, since=5, until=9), 1, [WRAPS_OF]),
+    ("wraps of two readers", Filter(kinds=(1059,)), 2, [WRAPS_OF] * 2),
+    ("all there is", Filter(), 1, [WRAPS_OF, "INDEX event_time"]),
+    ("a kind", Filter(kinds=(1,)), 1, ["INDEX event_kind (kind=?)"]),
+    ("an author", Filter(authors=NAMES[:1], kinds=(1,)), 1, ["INDEX event_author (pubkey=? AND kind=?)"]),
+    ("a tag", Filter(kinds=(1,), tags={"t": ("a",)}), 0, ["PRIMARY KEY (name=? AND value=? AND kind=?)"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "readers", "indexes"), [row[1:] for row in PLANS], ids=[row[0] for row in PLANS]
+)
+def test_a_filter_is_read_in_the_order_of_its_index(asked: Filter, readers: int, indexes: list[str]) -> None:
+    """However many there are, nothing is sorted but events of one second, and of wraps not even those."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(SCHEMA)
-    asked = Filter(kinds=(1059, 21059), tags={"p": (NAMES[0],)}, since=5, until=10)
-    query = select("event.id", asked, readers=NAMES[:1], now=1, limit=10)
+    query = select("raw", asked, readers=NAMES[:readers], now=1, limit=10)
     assert query is not None
     plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
-    assert "created_at>?" in plan[0]
-    assert not [line for line in plan if line == "USE TEMP B-TREE FOR ORDER BY"]
     db.close()
+    used = [line for line in plan if "INDEX" in line or "PRIMARY KEY (name" in line]
+    assert [index in line for index, line in zip(indexes, used, strict=True)] == [True] * len(used)
+    sorts = [line for line in plan if "TEMP B-TREE" in line]
+    assert "USE TEMP B-TREE FOR ORDER BY" not in sorts
+    assert len(sorts) == sum(index != WRAPS_OF for index in indexes)
 
 
 def test_a_full_disk_is_answered_and_over_when_there_is_room(tmp_path: Path) -> None:

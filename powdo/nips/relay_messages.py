@@ -2,6 +2,9 @@
 
 What a peer sends is parsed into one frozen dataclass a message; anything else is a PeerProtocolError
 that says what is wrong. Signatures are not checked here.
+
+orjson reads and writes what is well-formed. What it refuses json looks at again, slowly: so that a message
+with a lone surrogate, say, can still be answered under its subscription or id.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from powdo.errors import BadRecordError, PeerProtocolError
 from powdo.nips.event import Event
@@ -165,12 +170,19 @@ class BadRequestError(PeerProtocolError):
 
 def _array(data: str | bytes) -> list[object]:
     try:
-        value = decode_json(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
-    except BadRecordError as error:
-        raise PeerProtocolError(f"a message is {error.message}") from None
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = _decode_slowly(data)
     if not isinstance(value, list) or not value or not isinstance(value[0], str):
         raise PeerProtocolError("a message is not an array that begins with a word")
     return value
+
+
+def _decode_slowly(data: str | bytes) -> object:
+    try:
+        return decode_json(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
+    except BadRecordError as error:
+        raise PeerProtocolError(f"a message is {error.message}") from None
 
 
 def _texts(value: list[object], count: int) -> list[str]:
@@ -269,11 +281,9 @@ def _parse_request(value: list[object]) -> Request:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def encode(*parts: object) -> str:
-    """Return one message as minified JSON."""
-    return _encode(parts)
-
-
-def encode_event(event: Event) -> str:
-    """Return *event* as minified JSON, as it is stored and sent on."""
-    return _encode(event.to_json())
+def encode(*parts: object) -> bytes:
+    """Return one message as minified JSON in UTF-8; a lone surrogate in it becomes a question mark."""
+    try:
+        return orjson.dumps(parts)
+    except orjson.JSONEncodeError:
+        return _encode(parts).encode("utf-8", "replace")

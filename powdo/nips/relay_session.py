@@ -284,4 +284,4 @@ class RelaySession:
         return [SubscriptionRefused(key, message.message)]
 
     def _send(self, *parts: object) -> None:
-        self._outgoing.append(encode(*parts))
+        self._outgoing.append(encode(*parts).decode())

@@ -290,4 +290,4 @@ def test_prefixes_and_since() -> None:
     assert since_after(NOW) == NOW - MARGIN == NOW - 260_100
     assert since_after(5) == 0
     assert History(Filter(limit=3)).request().limit == 500
-    assert encode("EVENT", {"a": "ä"}) == '["EVENT",{"a":"ä"}]'
+    assert encode("EVENT", {"a": "ä"}).decode() == '["EVENT",{"a":"ä"}]'

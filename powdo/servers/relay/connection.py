@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import struct
 import time
@@ -31,7 +30,6 @@ from powdo.nips.relay_messages import (
     Publish,
     Request,
     encode,
-    encode_event,
     parse_client_message,
 )
 from powdo.servers.relay.hub import Hub
@@ -168,7 +166,7 @@ class Connection:
                 self._subscriptions.pop(subscription, None)
 
     def _say(self, *parts: object) -> None:
-        self._outgoing.put(encode(*parts).encode("utf-8", "replace"))
+        self._outgoing.put(encode(*parts))
 
     def _ok(self, event_id: str, accepted: bool, message: str) -> None:
         self._say("OK", event_id, accepted, message)
@@ -181,7 +179,7 @@ class Connection:
         if not verdict.accepted:
             self._ok(event.id, False, verdict.message)
             return
-        raw = encode_event(event).encode()
+        raw = event.to_bytes()
         if is_ephemeral(event.kind):
             self._ok(event.id, True, "")
             self._context.hub.deliver(event, raw)
@@ -282,7 +280,7 @@ class Connection:
         return None
 
     async def _subscribe(self, request: Request) -> None:
-        head = b'["EVENT",' + json.dumps(request.subscription, ensure_ascii=False).encode() + b","
+        head = encode("EVENT", request.subscription)[:-1] + b","
         subscription = _Subscription(request.filters, head, held=[])
         self._subscriptions[request.subscription] = subscription
         sent: set[str] = set()

@@ -22,10 +22,11 @@ from powdo.servers.allowlist import Allowlist
 from powdo.servers.blossom.blobs import Blobs
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
+from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.mirror import Mirror
 from powdo.servers.blossom.storage import Folder
-from powdo.servers.blossom.uploads import Locks, Uploads
+from powdo.servers.blossom.uploads import Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
 from powdo.servers.log import logger
 from powdo.servers.proxies import client_address
@@ -171,6 +172,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """
     with _alone(config):
         storage = Folder(config.data)
+        storage.prepare()
         allowlist = Allowlist(
             config.allowlist or config.data / "allowlist.json", config.allow, warn=config.warn
         )
@@ -178,11 +180,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         metadata = Metadata(config.data / "blossom.sqlite")
         executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")
         try:
-            storage.settle(lambda sha256: metadata.get(sha256) is not None)
+            storage.settle(metadata.has)
             port = listener.getsockname()[1]
             base = config.base(port)
             gate = Gate(allowlist, config.domains(port), everyone=config.open)
-            locks = Locks()
+            locks = Locks(storage)
             uploads = Uploads(config, base, gate, storage, metadata, locks, executor)
             application = Application(
                 config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from email.utils import formatdate
 from typing import BinaryIO
 
 from aiohttp import web
@@ -14,14 +15,18 @@ from aiohttp.web_request import BaseRequest
 from powdo.nips.blossom import extension, is_hash
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
-from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
+from powdo.servers.blossom.locks import Locks
+from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.ranges import Part, Unsatisfiable, not_modified, parse_range, range_applies
+from powdo.servers.blossom.rows import Blob, Dropped
 from powdo.servers.blossom.storage import Storage
-from powdo.servers.blossom.uploads import Locks, describe
+from powdo.servers.blossom.tables import NEVER
+from powdo.servers.blossom.uploads import describe
 from powdo.servers.blossom.wire import COMMON, Refusal
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
+_YEAR = 365 * 86400
 
 
 class FilePart(web.StreamResponse):
@@ -75,21 +80,19 @@ class Blobs:
         self._storage = storage
         self._metadata = metadata
         self._locks = locks
-        scope = "private" if config.private else "public"
-        self._headers = COMMON | {
-            "Accept-Ranges": "bytes",
-            "Cache-Control": f"{scope}, max-age=31536000, immutable",
-        }
+        self._scope = "private" if config.private else "public"
+        self._headers = COMMON | {"Accept-Ranges": "bytes"}
 
     async def get(self, request: BaseRequest, sha256: str) -> web.StreamResponse:
         """Answer GET and HEAD; a token is looked at on a private server only."""
         if self._config.private:
             self._gate.reader(request, sha256)
-        blob = self._metadata.get(sha256)
+        now = int(time.time())
+        blob = self._metadata.get(sha256, now)
         if blob is None:
             raise Refusal(404, "no such blob")
         etag = f'"{sha256}"'
-        headers = self._headers | {"ETag": etag}
+        headers = self._headers | {"ETag": etag} | self._lifetime(blob, now)
         if not_modified(request.headers.get("If-None-Match"), etag):
             return web.Response(status=304, headers=headers)
         part = self._part(request, blob, etag)
@@ -106,6 +109,14 @@ class Blobs:
         patience = self._config.idle_timeout + blob.size / self._config.min_rate
         return FilePart(file, part or whole, status=206 if part else 200, headers=headers, patience=patience)
 
+    def _lifetime(self, blob: Blob, now: int) -> dict[str, str]:
+        """Return how long an answer may be kept, and when the blob goes (RFC 8594)."""
+        age = min(_YEAR, blob.expires - now)
+        headers = {"Cache-Control": f"{self._scope}, max-age={age}, immutable"}
+        if blob.expires < NEVER:
+            headers["Sunset"] = formatdate(blob.expires, usegmt=True)
+        return headers
+
     def _part(self, request: BaseRequest, blob: Blob, etag: str) -> Part | None:
         if request.method == "HEAD" or not range_applies(request.headers.get("If-Range"), etag):
             return None
@@ -120,13 +131,12 @@ class Blobs:
         """Answer DELETE: the key of the token no longer owns the blob; without owners it goes."""
         token = self._gate.token(request, "delete")
         self._gate.require_hash(token, sha256)
-        async with self._locks.of(sha256):
-            with self._storage.changing(sha256):
-                outcome = await self._metadata.drop(
-                    sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
-                )
-                if outcome is Dropped.GONE:
-                    self._storage.remove(sha256)
+        async with self._locks.changing(sha256):
+            outcome = await self._metadata.drop(
+                sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
+            )
+            if outcome is Dropped.GONE:
+                self._storage.remove(sha256)
         status = {Dropped.MISSING: 404, Dropped.FOREIGN: 403, Dropped.SPENT: 401}.get(outcome)
         if status is not None:
             raise Refusal(status, outcome.value)
@@ -143,7 +153,9 @@ class Blobs:
         limit = request.query.get("limit", str(_PAGE))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and int(limit) > 0):
             raise Refusal(400, "limit is not a number")
-        blobs = self._metadata.owned(pubkey, after=cursor, limit=min(int(limit), _LARGEST_PAGE))
+        blobs = self._metadata.owned(
+            pubkey, after=cursor, limit=min(int(limit), _LARGEST_PAGE), now=int(time.time())
+        )
         if blobs is None:
             raise Refusal(400, "cursor is not a blob of this key")
         return web.Response(

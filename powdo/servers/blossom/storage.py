@@ -1,21 +1,26 @@
 """Where the bytes of blobs lie: a protocol, and a folder that keeps it.
 
 The folder: `blobs/ab/cd/<sha256>` without extension, `incoming/` on the same file system for what is
-still being received. What lies in `incoming/` when a server starts was cut off, and is removed.
-An empty `incoming/<sha256>` notes that the file and the row of a blob are being changed, which no single
-step can do: found at a start, it says which file may be one that no row knows.
+still being received, `damaged/` for what `fsck` has put aside.
+
+File and row of a blob cannot be changed in one step. Who changes them holds the note `incoming/<sha256>`
+meanwhile, locked (flock), so that server, `prune` and `fsck` can work side by side. A note that nobody holds
+was left by somebody who was killed: it says which file may be one that no row knows.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from powdo.errors import CannotCreateError
+from powdo.errors import BusyError, CannotCreateError
 from powdo.nips.blossom import is_hash
 from powdo.settings.paths import fsync_path
 
@@ -34,10 +39,10 @@ class Incoming(Protocol):
 
 
 class Storage(Protocol):
-    """Keeps blobs by their hash; hashes given to it are checked already."""
+    """Keeps blobs by their hash; hashes given to it are checked already. Raises: OSError in all it does."""
 
     def receive(self) -> Incoming:
-        """Return a new blob to write to. Raises: OSError."""
+        """Return a new blob to write to."""
 
     def open(self, sha256: str) -> BinaryIO | None:
         """Return an open file of the blob with a descriptor for sendfile, or None."""
@@ -48,30 +53,53 @@ class Storage(Protocol):
     def remove(self, sha256: str) -> None:
         """Delete the blob if it is there."""
 
+    def set_aside(self, sha256: str) -> None:
+        """Take the blob out of the storage, without destroying it."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the hashes of all blobs, in any order; of those that come or go meanwhile some."""
+
+    def free(self) -> int:
+        """Return how many bytes more could be kept."""
+
     def changing(self, sha256: str) -> contextlib.AbstractContextManager[None]:
-        """Hold a note that its file and row may differ, until the block ends well. Raises: OSError."""
+        """Hold a note that file and row of a blob may differ, until the block ends well.
+
+        Raises: BusyError, at once, while somebody else holds it.
+        """
+
+    def settle(self, has_row: Callable[[str], bool], *, older: float = 0) -> None:
+        """Delete what a change that was cut off, more than *older* seconds ago, has left without a row."""
 
 
 class Folder:
-    """Storage in a folder. Raises: CannotCreateError."""
+    """Storage in the folder *directory*."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._blobs = directory / "blobs"
         self._incoming = directory / "incoming"
+        self._damaged = directory / "damaged"
         self._known = bytearray(1 << 16)  # second-level directories whose names this process has synced
+
+    def prepare(self) -> None:
+        """Make what is missing and sweep what was being received; for a server. Raises: CannotCreateError."""
         try:
-            for path in (directory, self._blobs, self._incoming):
+            for path in (self._directory, self._blobs, self._incoming):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # the 256 first-level names are made once, so that an upload need not put them on disk
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-            for path in (self._blobs, directory, directory.parent):
+            for path in (self._blobs, self._directory, self._directory.parent):
                 fsync_path(path)
-            for path in self._incoming.iterdir():
-                if not is_hash(path.name):
-                    path.unlink()
+            for path in self.cut_off():
+                path.unlink()
         except OSError as error:
-            raise CannotCreateError(f"cannot keep blobs in '{directory}': {error.strerror}") from None
+            raise CannotCreateError(f"cannot keep blobs in '{self._directory}': {error.strerror}") from None
+
+    def cut_off(self) -> list[Path]:
+        """Return the files of blobs that are being received, or were when their server ended."""
+        return [path for path in self._incoming.iterdir() if not is_hash(path.name)]
 
     def _path(self, sha256: str) -> Path:
         return self._blobs / sha256[:2] / sha256[2:4] / sha256
@@ -98,24 +126,52 @@ class Folder:
         """Delete a blob if it is there."""
         self._path(sha256).unlink(missing_ok=True)
 
+    def set_aside(self, sha256: str) -> None:
+        """Move a blob to `damaged/`; an older one of that name there is kept too."""
+        self._damaged.mkdir(mode=0o700, exist_ok=True)
+        number, name = 0, self._damaged / sha256
+        while name.exists():
+            number += 1
+            name = self._damaged / f"{sha256}.{number}"
+        self._path(sha256).rename(name)
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files in `blobs/` that are hashes."""
+        for _, _, files in os.walk(self._blobs):
+            yield from filter(is_hash, files)
+
+    def free(self) -> int:
+        """Return what the file system has left for us."""
+        return shutil.disk_usage(self._directory).free
+
     @contextlib.contextmanager
     def changing(self, sha256: str) -> Iterator[None]:
-        """Hold the note `incoming/<sha256>`; after a failure it stays for the next start."""
+        """Hold the note `incoming/<sha256>`; after a failure it stays, for `settle`."""
         note = self._incoming / sha256
-        note.touch(mode=0o600)
-        yield
-        note.unlink(missing_ok=True)
-
-    def settle(self, has_row: Callable[[str], bool]) -> None:
-        """Delete what a change that was cut off has left without a row. Raises: CannotCreateError."""
+        descriptor = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            for note in self._incoming.iterdir():
-                if is_hash(note.name):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"somebody else changes blob {sha256[:8]}") from None
+            if os.fstat(descriptor).st_nlink == 0:  # opened before its holder took it away, locked after
+                raise BusyError(f"somebody else changed blob {sha256[:8]}")
+            yield
+            note.unlink()
+        finally:
+            os.close(descriptor)
+
+    def settle(self, has_row: Callable[[str], bool], *, older: float = 0) -> None:
+        """Go through the notes that nobody holds."""
+        for note in self._incoming.iterdir():
+            if not is_hash(note.name):
+                continue
+            with contextlib.suppress(BusyError, FileNotFoundError):  # then its holder sees to it
+                if note.stat().st_mtime > time.time() - older:
+                    continue
+                with self.changing(note.name):
                     if not has_row(note.name):
                         self.remove(note.name)
-                    note.unlink()
-        except OSError as error:
-            raise CannotCreateError(f"cannot tidy '{self._incoming}': {error.strerror}") from None
 
     def place(self, temporary: str, sha256: str) -> None:
         """Give the durable file *temporary* its name, and put the name on disk."""

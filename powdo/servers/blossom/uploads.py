@@ -9,7 +9,6 @@ import re
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from aiohttp import StreamReader, web
 from aiohttp.web_request import BaseRequest
@@ -18,26 +17,14 @@ from powdo.nips.blossom import OCTETS, Descriptor, blob_url, is_hash
 from powdo.nips.blossom_tokens import Token
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
-from powdo.servers.blossom.metadata import Blob, Metadata
+from powdo.servers.blossom.locks import Locks
+from powdo.servers.blossom.metadata import Metadata
+from powdo.servers.blossom.rows import Blob
 from powdo.servers.blossom.storage import Incoming, Storage
 from powdo.servers.blossom.wire import COMMON, Refusal
 
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}", re.ASCII)
-
-
-class Locks:
-    """One lock a blob, so that an upload and a deletion of the same bytes take turns."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, sha256: str) -> asyncio.Lock:
-        """Return the lock of a blob; it lives as long as somebody holds or awaits it."""
-        lock = self._locks.get(sha256)
-        if lock is None:
-            lock = self._locks[sha256] = asyncio.Lock()
-        return lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +150,11 @@ class Uploads:
     async def _keep(self, incoming: Incoming, blob: Blob, token: Token) -> Blob | None:
         """Return the row that was there before, once bytes and row are durable."""
         loop = asyncio.get_running_loop()
-        async with self._locks.of(blob.sha256):
-            known = self._metadata.get(blob.sha256)
-            if known is not None and self._storage.size(blob.sha256) == blob.size:
-                return await self._metadata.add(blob, token.pubkey)
-            with self._storage.changing(blob.sha256):
+        async with self._locks.changing(blob.sha256):
+            known = self._metadata.get(blob.sha256, blob.uploaded)
+            if known is None or self._storage.size(blob.sha256) != blob.size:
                 await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))
-                return await self._metadata.add(blob, token.pubkey)
+            return await self._metadata.add(blob, token.pubkey)
 
     def _descriptor(self, blob: Blob, status: int) -> web.Response:
         return web.Response(

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from powdo.errors import BusyError, CannotCreateError
-from powdo.servers.blossom.metadata import Blob, Dropped, Metadata
+from powdo.servers.blossom.metadata import Metadata
+from powdo.servers.blossom.rows import Blob, Dropped
 from powdo.servers.blossom.storage import Folder
 from tests.blossom_server import Blossom, running, sha, token
 from tests.parts import needed
@@ -132,6 +133,7 @@ def test_a_row_whose_file_is_gone_is_mended_by_an_upload(tmp_path: Path) -> None
 def test_the_folder_keeps_committed_blobs_only(tmp_path: Path) -> None:
     """What is discarded or cut off never gets a name; files are private."""
     folder = Folder(tmp_path)
+    folder.prepare()
     data = os.urandom(3000)
     kept, lost, cut = folder.receive(), folder.receive(), folder.receive()
     for incoming in (kept, lost, cut):
@@ -147,7 +149,8 @@ def test_the_folder_keeps_committed_blobs_only(tmp_path: Path) -> None:
         assert file.read() == data
         assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
     assert len(list((tmp_path / "incoming").iterdir())) == 1
-    assert Folder(tmp_path).size(sha(b"")) is None
+    Folder(tmp_path).prepare()
+    assert folder.size(sha(b"")) is None
     assert list((tmp_path / "incoming").iterdir()) == []
     folder.remove(sha(data))
     folder.remove(sha(data))
@@ -177,9 +180,9 @@ def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None
 
     async def check() -> None:
         metadata = Metadata(path)
-        assert metadata.get(blobs[0].sha256) is None
-        assert metadata.get(blobs[1].sha256) == blobs[1]
-        listed = metadata.owned(owner, after=None, limit=1000)
+        assert metadata.get(blobs[0].sha256, 1) is None
+        assert metadata.get(blobs[1].sha256, 1) == blobs[1]
+        listed = metadata.owned(owner, after=None, limit=1000, now=1)
         assert listed == sorted(blobs[1:], key=lambda blob: -blob.uploaded)
         await metadata.close()
 

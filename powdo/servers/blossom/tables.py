@@ -1,0 +1,97 @@
+"""The tables of `blossom.sqlite`, how they came to be what they are, and how they are opened.
+
+Rules:
+- only a server, which holds its data directory alone, makes the tables and brings them up to date;
+- others open what is there, and refuse tables of another version;
+- every moment is in unix seconds; NEVER stands for what has no end, so that moments compare without a case
+  of their own for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from powdo.errors import BusyError, CannotCreateError, InputMissingError
+
+#: Later than any moment.
+NEVER = 1 << 62
+
+FILE = "blossom.sqlite"
+_PATIENCE = 10.0
+#: What leads from each version (PRAGMA user_version) to the next; a step that was released is never changed.
+_STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE IF NOT EXISTS blob (sha256 BLOB PRIMARY KEY, size INTEGER NOT NULL, "
+        "type TEXT NOT NULL, uploaded INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE IF NOT EXISTS owner (pubkey BLOB NOT NULL, sha256 BLOB NOT NULL "
+        "REFERENCES blob (sha256), uploaded INTEGER NOT NULL, PRIMARY KEY (pubkey, sha256)) WITHOUT ROWID",
+        "CREATE INDEX IF NOT EXISTS owner_list ON owner (pubkey, uploaded DESC, sha256)",
+        "CREATE INDEX IF NOT EXISTS owner_blob ON owner (sha256)",
+        "CREATE TABLE IF NOT EXISTS spent (token BLOB NOT NULL, sha256 BLOB NOT NULL, "
+        "expires INTEGER NOT NULL, PRIMARY KEY (token, sha256)) WITHOUT ROWID",
+    ),
+    (  # retention: when a blob goes, when each owner's wish and the rules let it go, and by which rules
+        f"ALTER TABLE blob ADD COLUMN expires INTEGER NOT NULL DEFAULT {NEVER}",
+        f"ALTER TABLE owner ADD COLUMN wish INTEGER NOT NULL DEFAULT {NEVER}",
+        f"ALTER TABLE owner ADD COLUMN expires INTEGER NOT NULL DEFAULT {NEVER}",
+        "CREATE INDEX blob_expires ON blob (expires)",
+        "CREATE INDEX owner_expires ON owner (expires)",
+        "CREATE TABLE retention (rules TEXT NOT NULL)",
+        "INSERT INTO retention VALUES ('[]')",
+    ),
+)
+
+
+def prepare(path: Path) -> None:
+    """Make the tables in *path*, or bring them up to date; for a server only. Raises: CannotCreateError."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        db = connect(path)
+        try:
+            _update(db, path)
+        finally:
+            db.close()
+    except (OSError, sqlite3.Error) as error:
+        raise CannotCreateError(f"cannot use '{path}': {error}") from None
+
+
+def _update(db: sqlite3.Connection, path: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(_STEPS):
+        raise CannotCreateError(f"'{path}' was made by a newer powdo", hint="upgrade powdo")
+    for number, step in enumerate(_STEPS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in step:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection to *path* whose commits are durable; transactions are begun by hand."""
+    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA foreign_keys=ON")
+    return db
+
+
+def open_beside(data: Path) -> sqlite3.Connection:
+    """Return a connection to the tables in the folder *data*, whether a server runs there or not.
+
+    Raises: InputMissingError, BusyError for tables of another version, CannotCreateError.
+    """
+    path = data / FILE
+    if not path.is_file():
+        raise InputMissingError(f"no Blossom server has kept blobs in '{data}'")
+    try:
+        db = connect(path)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise CannotCreateError(f"cannot use '{path}': {error}") from None
+    if version != len(_STEPS):
+        db.close()
+        raise BusyError(f"'{path}' is of another version of powdo", hint="let its server start once")
+    return db

@@ -33,7 +33,7 @@ from powdo.nips.relay_messages import (
     parse_client_message,
 )
 from powdo.servers.relay.hub import Hub
-from powdo.servers.relay.outgoing import Outgoing
+from powdo.servers.relay.outgoing import Outgoing, blocks
 from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 from powdo.servers.relay.query import is_ephemeral
 from powdo.servers.relay.rates import Meter
@@ -64,7 +64,7 @@ class _Subscription:
     #: Live events that came before EOSE; None after it.
     held: list[tuple[str, bytes]] | None
     #: Stored events sent already, while the hub may still hand one of them on.
-    sent: set[str] | None = None
+    sent: set[bytes] | None = None
     #: How many transactions must have been handed on before `sent` is forgotten.
     settled: int = 0
 
@@ -92,7 +92,6 @@ class Connection:
     async def run(self) -> None:
         """Speak with the client until it leaves or is dropped."""
         self._context.hub.join(self)
-        sender = asyncio.ensure_future(self._outgoing.send_all())
         try:
             self._say("AUTH", self._challenge)
             async for message in self._socket:
@@ -108,9 +107,6 @@ class Connection:
         finally:
             self._context.hub.leave(self, self._keys)
             self._outgoing.drop()
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
 
     # --- the end ---
 
@@ -283,21 +279,21 @@ class Connection:
         head = encode("EVENT", request.subscription)[:-1] + b","
         subscription = _Subscription(request.filters, head, held=[])
         self._subscriptions[request.subscription] = subscription
-        sent: set[str] = set()
+        sent: set[bytes] = set()
         for asked in request.filters:
             limit = (
                 self._limits.max_limit if asked.limit is None else min(asked.limit, self._limits.max_limit)
             )
-            for found in await self._context.store.query(asked, tuple(self._keys), limit):
-                if found.id not in sent:
-                    sent.add(found.id)
-                    self._outgoing.put(head + found.raw + b"]")
-                    await self._outgoing.room()
+            found = dict(await self._context.store.query(asked, tuple(self._keys), limit))
+            for block in blocks(head, [raw for event_id, raw in found.items() if event_id not in sent]):
+                self._outgoing.put_frames(block)
+                await self._outgoing.room()
+            sent.update(found)
         self._say("EOSE", request.subscription)
         held, subscription.held = subscription.held or [], None
         subscription.sent, subscription.settled = sent, self._context.store.begun
         for event_id, raw in held:
-            if event_id not in sent:
+            if bytes.fromhex(event_id) not in sent:
                 self._outgoing.put(head + raw + b"]")
 
     def offer(self, event: Event, raw: bytes) -> None:
@@ -321,7 +317,7 @@ class Connection:
         if self._context.store.handed_on >= subscription.settled:
             subscription.sent = None
             return False
-        return event.id in subscription.sent
+        return bytes.fromhex(event.id) in subscription.sent
 
 
 def _size(asked: Filter) -> int:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,8 @@ _SLICE = 100
 Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One stored event: its id, and its JSON as it is sent."""
-
-    id: str
-    raw: bytes
+#: One stored event: its id, and its JSON as it is sent.
+Found = tuple[bytes, bytes]
 
 
 def _lock(directory: Path) -> int:
@@ -196,7 +191,7 @@ class Store:
         if wanted is None:
             return []
         rows = await self._read(*wanted)
-        return [Found(event_id.hex(), raw) for _, event_id, raw in rows]
+        return [(event_id, raw) for _, event_id, raw in rows]
 
     async def count(self, filters: Sequence[Filter], readers: Sequence[str]) -> int:
         """Return how many stored events any of *filters* shows to *readers* (NIP-45)."""

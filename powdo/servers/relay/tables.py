@@ -83,3 +83,17 @@ def strangers(db: sqlite3.Connection, recipient: bytes) -> tuple[int, int]:
         db.execute("SELECT recipient, wraps FROM stranger WHERE recipient IN (?, ?)", (recipient, ALL))
     )
     return rows.get(recipient, 0), rows.get(ALL, 0)
+
+
+def give_back(db: sqlite3.Connection, most: int) -> bool:
+    """Give up to *most* unused pages back to the system; return whether there are more to give.
+
+    An eighth of the file stays for what comes next. A file that was made without `auto_vacuum` gives nothing.
+    """
+    ((pages,),), ((before,),) = db.execute("PRAGMA page_count"), db.execute("PRAGMA freelist_count")
+    spare = before - pages // 8
+    if spare <= 0:
+        return False
+    db.executescript(f"PRAGMA incremental_vacuum({min(spare, most)})")  # a script: each page is a row
+    ((after,),) = db.execute("PRAGMA freelist_count")
+    return most < spare and bool(after < before)

@@ -58,3 +58,4 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 relay.close()
 pool.destroy()
+process.exit() // the pool's timers would keep the process for seconds

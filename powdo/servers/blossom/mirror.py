@@ -12,7 +12,7 @@ from powdo.errors import BadRecordError
 from powdo.lines import decode_json
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.servers.blossom.config import Config
-from powdo.servers.blossom.origins import session
+from powdo.servers.blossom.origins import fetching
 from powdo.servers.blossom.uploads import Offer, Uploads
 from powdo.servers.blossom.wire import Refusal
 
@@ -36,9 +36,7 @@ class Mirror:
             raise Refusal(401, "token names no blob")
         url = self._allowed(await self._wish(request))
         try:
-            async with session(idle_timeout=self._config.idle_timeout) as client:
-                async with asyncio.timeout(self._config.idle_timeout):
-                    origin = await client.get(url, allow_redirects=False)
+            async with fetching(url, idle_timeout=self._config.idle_timeout) as origin:
                 length, media_type = self._checked(origin)
                 return await self._uploads.take(Offer(token, claimed, media_type, length), origin.content)
         except Refusal as refusal:

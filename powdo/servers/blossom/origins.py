@@ -8,11 +8,22 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, ThreadedResolver
+from aiohttp import (
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    ThreadedResolver,
+)
 from aiohttp.abc import ResolveResult
+from yarl import URL
 
 from powdo.nips.blossom import is_loopback
 
@@ -50,9 +61,13 @@ class _Resolver(ThreadedResolver):
         return allowed
 
 
-def session(*, idle_timeout: float) -> ClientSession:
-    """Return a client that connects to allowed addresses only."""
-    return ClientSession(
+@asynccontextmanager
+async def fetching(url: URL, *, idle_timeout: float) -> AsyncIterator[ClientResponse]:
+    """Give the answer to a GET of *url* once its headers are there, and end the connection afterwards.
+
+    Raises: aiohttp.ClientError, TimeoutError.
+    """
+    client = ClientSession(
         connector=TCPConnector(resolver=_Resolver(), force_close=True),
         cookie_jar=DummyCookieJar(),
         headers={"User-Agent": "powdo", "Accept-Encoding": "identity"},
@@ -60,3 +75,8 @@ def session(*, idle_timeout: float) -> ClientSession:
         auto_decompress=False,
         trust_env=False,
     )
+    async with client:
+        async with asyncio.timeout(idle_timeout):
+            answer = await client.get(url, allow_redirects=False)
+        async with answer:
+            yield answer

@@ -12,15 +12,16 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from powdo.servers.blossom import rows, tables
+from powdo.servers.blossom import rows, tables, usage
 from powdo.servers.blossom.retention import Retention
 from powdo.servers.blossom.rows import Blob, Dropped
 from powdo.servers.blossom.tables import NEVER
+from powdo.servers.blossom.usage import Usage
 
 T = TypeVar("T")
 _Work = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]"]
@@ -86,6 +87,10 @@ class Metadata:
             partial(rows.drop, sha256=sha256, pubkey=pubkey, token=token, expires=expires, now=now)
         )
 
+    async def note_removals(self, gone: Collection[str], now: int) -> None:
+        """Let *gone* be the owners off the list: from *now* on those that were not so before."""
+        await self._submit(partial(usage.note_removals, gone=gone, now=now))
+
     # --- questions ---
 
     def get(self, sha256: str, now: int) -> Blob | None:
@@ -96,6 +101,22 @@ class Metadata:
     def has(self, sha256: str) -> bool:
         """Return whether a blob has a row, even one whose time is over."""
         return rows.find(self._reader, sha256) is not None
+
+    def owns(self, pubkey: str, sha256: str, now: int) -> bool:
+        """Return whether *pubkey* is an owner of a blob that there is at *now*."""
+        return rows.owns(self._reader, pubkey, sha256, now)
+
+    def usage(self, pubkey: str | None = None) -> Usage:
+        """Return how much *pubkey* owns, or how much there is in all."""
+        return usage.of(self._reader, pubkey)
+
+    def owners(self) -> set[str]:
+        """Return the public keys that own blobs."""
+        return usage.owners(self._reader)
+
+    def removals(self) -> dict[str, int]:
+        """Return the owners that are known to be off the list, and since when."""
+        return usage.removals(self._reader)
 
     def owned(self, pubkey: str, *, after: str | None, limit: int, now: int) -> list[Blob] | None:
         """Return the blobs of *pubkey*, youngest first, past the blob *after*; None if that is not theirs."""

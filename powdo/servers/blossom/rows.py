@@ -102,6 +102,15 @@ def remove(db: sqlite3.Connection, key: bytes) -> None:
     db.execute("DELETE FROM blob WHERE sha256 = ?", (key,))
 
 
+def owns(db: sqlite3.Connection, pubkey: str, sha256: str, now: int) -> bool:
+    """Return whether *pubkey* is an owner of a blob whose time is not over."""
+    row = db.execute(
+        "SELECT 1 FROM owner WHERE pubkey = ? AND sha256 = ? AND expires > ?",
+        (bytes.fromhex(pubkey), bytes.fromhex(sha256), now),
+    ).fetchone()
+    return row is not None
+
+
 def owned(
     db: sqlite3.Connection, pubkey: str, *, after: str | None, limit: int, now: int
 ) -> list[Blob] | None:
@@ -135,6 +144,24 @@ def over(db: sqlite3.Connection, now: int, after: tuple[int, str], most: int) ->
         (now, after[0], bytes.fromhex(after[1]), most),
     ).fetchall()
     return [Blob(row[0].hex(), *row[1:]) for row in rows]
+
+
+def remove_over(db: sqlite3.Connection, sha256: str, now: int) -> bool:
+    """Delete the rows of a blob if its time is over; return whether it was."""
+    blob = find(db, sha256)
+    if blob is None or blob.expires > now:
+        return False
+    remove(db, bytes.fromhex(sha256))
+    return True
+
+
+def remove_owners(db: sqlite3.Connection, now: int, most: int) -> int:
+    """Take up to *most* owners off blobs that others keep longer; return how many."""
+    return db.execute(
+        "DELETE FROM owner WHERE (pubkey, sha256) IN "
+        "(SELECT pubkey, sha256 FROM owner WHERE expires <= ? LIMIT ?)",
+        (now, most),
+    ).rowcount
 
 
 def reschedule(db: sqlite3.Connection, retention: Retention) -> bool:

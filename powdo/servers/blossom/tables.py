@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from powdo.errors import BusyError, CannotCreateError, InputMissingError
+from powdo.servers.blossom import usage
 
 #: Later than any moment.
 NEVER = 1 << 62
@@ -41,6 +44,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE retention (rules TEXT NOT NULL)",
         "INSERT INTO retention VALUES ('[]')",
     ),
+    usage.STEP,
 )
 
 
@@ -62,11 +66,10 @@ def _update(db: sqlite3.Connection, path: Path) -> None:
     if version > len(_STEPS):
         raise CannotCreateError(f"'{path}' was made by a newer powdo", hint="upgrade powdo")
     for number, step in enumerate(_STEPS[version:], version + 1):
-        db.execute("BEGIN IMMEDIATE")
-        for statement in step:
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {number}")
-        db.execute("COMMIT")
+        with transaction(db):
+            for statement in step:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -76,6 +79,18 @@ def connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA foreign_keys=ON")
     return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block does, or undo it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def open_beside(data: Path) -> sqlite3.Connection:

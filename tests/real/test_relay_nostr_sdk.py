@@ -96,6 +96,63 @@ def test_nostr_sdk_publishes_and_reads_at_our_relay(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+async def live(client: Any, number: int) -> list[str]:
+    """Return the ids of the next *number* new events nostr-sdk's client is told of."""
+    notifications, ids = client.notifications(), []
+    while len(ids) < number:
+        told = await asyncio.wait_for(notifications.next(), 10)
+        if told.is_new_event():
+            ids.append(told.event.id().to_hex())
+    return ids
+
+
+def test_nostr_sdk_listens_counts_and_deletes_at_our_relay(tmp_path: Path) -> None:
+    """Its own wraps come live to their recipient, are counted and deleted by nobody else."""
+
+    async def scenario() -> None:
+        nostr_sdk.uniffi_set_event_loop(asyncio.get_running_loop())
+        (alice, alice_keys), (bob, bob_keys), (eve, eve_keys) = key(), key(), key()
+        mine = nostr_sdk.Filter.from_json(json.dumps({"kinds": [1059], "#p": [bob.pubkey]}))
+        everything = nostr_sdk.Filter.from_json("{}")
+        rumor = nostr_sdk.EventBuilder(nostr_sdk.Kind(14), "ä\u2028").finalize_unsigned(
+            alice_keys.public_key()
+        )
+        wraps = [nostr_sdk.nip59_make_gift_wrap(alice_keys, bob_keys.public_key(), rumor) for _ in range(3)]
+        ids = [wrap.id().to_hex() for wrap in wraps]
+        policy = Policy(allowed={alice.pubkey, bob.pubkey, eve.pubkey})
+        async with running_relay(tmp_path, policy) as url:
+            sender, recipient, other = [
+                await connected(url, keys) for keys in (alice_keys, bob_keys, eve_keys)
+            ]
+            heard = asyncio.ensure_future(live(recipient, 3))
+            overheard = asyncio.ensure_future(live(other, 1))
+            await recipient.subscribe(nostr_sdk.ReqTarget.auto([mine]))
+            await other.subscribe(nostr_sdk.ReqTarget.auto([everything]))
+            for wrap in wraps:
+                assert (await sender.send_event(wrap)).failed == {}
+            assert await heard == ids
+
+            async def counted(client: Any, asked: Any) -> int:
+                relay = await client.relay(nostr_sdk.RelayUrl.parse(url))
+                number: int = await relay.count_events(asked, timedelta(seconds=5))
+                return number
+
+            assert [await counted(recipient, asked) for asked in (mine, everything)] == [3, 3]
+            assert await counted(other, everything) == 0
+            for author, left in ((eve, 3), (bob, 2)):
+                deletion = theirs(signed(author, 5, (("e", ids[0]), ("k", "1059"))))
+                assert (await sender.send_event(deletion)).failed == {}
+                assert await counted(recipient, mine) == left
+            assert "blocked" in next(iter((await sender.send_event(wraps[0])).failed.values()))
+            note = signed(alice)
+            await sender.send_event(theirs(note))
+            assert (await overheard)[0] not in ids
+            for client in (sender, recipient, other):
+                await client.shutdown()
+
+    asyncio.run(scenario())
+
+
 class Sink:
     """Remembers what the listener stores."""
 

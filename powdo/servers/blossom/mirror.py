@@ -13,7 +13,7 @@ from powdo.lines import decode_json
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.origins import fetching
-from powdo.servers.blossom.uploads import Offer, Uploads
+from powdo.servers.blossom.uploads import Offer, Uploads, wished_end
 from powdo.servers.blossom.wire import Refusal
 
 _LONGEST_WISH = 8192
@@ -34,11 +34,13 @@ class Mirror:
         token, claimed = self._uploads.admit(request)
         if not token.hashes:
             raise Refusal(401, "token names no blob")
+        wish = wished_end(request)
         url = self._allowed(await self._wish(request))
         try:
             async with fetching(url, idle_timeout=self._config.idle_timeout) as origin:
                 length, media_type = self._checked(origin)
-                return await self._uploads.take(Offer(token, claimed, media_type, length), origin.content)
+                offer = Offer(token, claimed, media_type, length, wish)
+                return await self._uploads.take(offer, origin.content)
         except Refusal as refusal:
             if refusal.status not in _BLAME:
                 raise

@@ -21,20 +21,26 @@ from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.rows import Blob
 from powdo.servers.blossom.storage import Incoming, Storage
+from powdo.servers.blossom.tables import NEVER
 from powdo.servers.blossom.wire import COMMON, Refusal
 
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
+_MOMENT = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A blob before its bytes: whose it is to be, the hash it is *claimed* to have, its type and length."""
+    """A blob before its bytes: whose it is to be, the hash it is *claimed* to have, its type and length.
+
+    *wish* is when it may go, by its owner, or NEVER.
+    """
 
     token: Token
     claimed: str | None
     media_type: str
     length: int
+    wish: int
 
 
 class Uploads:
@@ -65,6 +71,7 @@ class Uploads:
             raise Refusal(400, "X-SHA-256 is required")
         self.length(request.headers.get("X-Content-Length"), "X-Content-Length")
         self.media_type(request.headers.get("X-Content-Type"))
+        wished_end(request)
         return web.Response(status=200, headers=COMMON)
 
     async def put(self, request: BaseRequest) -> web.StreamResponse:
@@ -74,8 +81,9 @@ class Uploads:
         if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Refusal(415, "Content-Encoding is not taken: blobs are kept as they come")
         length = self.length(request.headers.get("Content-Length"), "Content-Length")
+        offer = Offer(token, claimed, media_type, length, wished_end(request))
         await _continue(request)
-        return await self.take(Offer(token, claimed, media_type, length), request.content)
+        return await self.take(offer, request.content)
 
     async def take(self, offer: Offer, content: StreamReader) -> web.Response:
         """Return the answer once the blob of *content* is durable. Raises: Refusal 400, 401, 408, 409."""
@@ -86,7 +94,7 @@ class Uploads:
                 raise Refusal(409, "the body does not have the hash of X-SHA-256")
             self._gate.require_hash(offer.token, sha256)
             blob = Blob(sha256, offer.length, offer.media_type, int(time.time()))
-            before = await self._keep(incoming, blob, offer.token)
+            before = await self._keep(incoming, blob, offer)
         finally:
             incoming.discard()
         return self._descriptor(before or blob, 200 if before else 201)
@@ -147,14 +155,14 @@ class Uploads:
             raise Refusal(400, "the body is shorter than Content-Length")
         return digest.hexdigest()
 
-    async def _keep(self, incoming: Incoming, blob: Blob, token: Token) -> Blob | None:
+    async def _keep(self, incoming: Incoming, blob: Blob, offer: Offer) -> Blob | None:
         """Return the row that was there before, once bytes and row are durable."""
         loop = asyncio.get_running_loop()
         async with self._locks.changing(blob.sha256):
             known = self._metadata.get(blob.sha256, blob.uploaded)
             if known is None or self._storage.size(blob.sha256) != blob.size:
                 await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))
-            return await self._metadata.add(blob, token.pubkey)
+            return await self._metadata.add(blob, offer.token.pubkey, wish=offer.wish)
 
     def _descriptor(self, blob: Blob, status: int) -> web.Response:
         return web.Response(
@@ -173,6 +181,18 @@ def describe(blob: Blob, base: str) -> dict[str, object]:
         type=blob.type,
         uploaded=blob.uploaded,
     ).to_json()
+
+
+def wished_end(request: BaseRequest) -> int:
+    """Return until when the owner wants the blob kept (X-Expiration), or NEVER. Raises: Refusal 400."""
+    texts = request.headers.getall("X-Expiration", [])
+    if not texts:
+        return NEVER
+    if len(texts) > 1 or not _MOMENT.fullmatch(texts[0]):
+        raise Refusal(400, "X-Expiration is not a moment in unix seconds")
+    if int(texts[0]) <= time.time():
+        raise Refusal(400, "X-Expiration is in the past")
+    return int(texts[0])
 
 
 async def _continue(request: BaseRequest) -> None:

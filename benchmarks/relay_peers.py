@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -14,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import measure
-
-_START = 30.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+import processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,68 +25,11 @@ class Peer:
 
     def cpu(self) -> float:
         """Return the CPU seconds it has taken so far, in all its processes."""
-        return sum(_cpu(pid) for pid in self.pids)
+        return sum(processes.cpu(pid) for pid in self.pids)
 
     def anonymous(self) -> int:
         """Return the bytes of its own memory that no file backs."""
-        return sum(_anonymous(pid) for pid in self.pids)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _anonymous(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _running(
-    arguments: Sequence[str | Path], folder: Path, output: int | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = measure.environment(folder)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            arguments, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=output or log, stderr=log
-        )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"{process.args!r} does not listen")
-
-
-def _family(pid: int) -> list[int]:
-    """Return *pid* and its children: some servers work in those."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
+        return sum(processes.memory(pid, "RssAnon") for pid in self.pids)
 
 
 @contextmanager
@@ -100,7 +38,7 @@ def powdo(folder: Path, allowed: Sequence[str]) -> Iterator[Peer]:
     arguments = measure.stage("relay", "serve", "--listen", "127.0.0.1:0", "--data", str(folder / "store"))
     for pubkey in allowed:
         arguments += ["--allow", pubkey]
-    with _running(arguments, folder, subprocess.PIPE) as process:
+    with processes.running(arguments, folder, subprocess.PIPE) as process:
         line = process.stdout.readline() if process.stdout else b""
         if not line:
             raise RuntimeError((folder / "log").read_text())
@@ -139,13 +77,15 @@ logging:
 def nostr_relay(folder: Path, program: Path) -> Iterator[Peer]:
     """Run the PyPI package nostr-relay over SQLite, as its own example configuration does."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = processes.free_port()
     config = folder / "config.yaml"
     config.write_text(_NOSTR_RELAY.format(folder=folder, port=port))
-    with _running([program, "-c", config, "serve"], folder) as process:
-        _await_port(port, process)
+    with processes.running([program, "-c", config, "serve"], folder) as process:
+        processes.await_port(port, process)
         time.sleep(1)
-        yield Peer("nostr-relay", f"ws://127.0.0.1:{port}", _family(process.pid), authenticates=False)
+        yield Peer(
+            "nostr-relay", f"ws://127.0.0.1:{port}", processes.family(process.pid), authenticates=False
+        )
 
 
 _STRFRY = """\
@@ -164,9 +104,9 @@ relay {{
 def strfry(folder: Path, program: Path) -> Iterator[Peer]:
     """Run strfry with its defaults."""
     (folder / "db").mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = processes.free_port()
     config = folder / "strfry.conf"
     config.write_text(_STRFRY.format(folder=folder, port=port))
-    with _running([program, f"--config={config}", "relay"], folder) as process:
-        _await_port(port, process)
+    with processes.running([program, f"--config={config}", "relay"], folder) as process:
+        processes.await_port(port, process)
         yield Peer("strfry", f"ws://127.0.0.1:{port}", [process.pid], authenticates=False)

@@ -31,6 +31,10 @@ const run = {
       onAuth: (where) => auth.createListAuth(signer, { servers: where }),
     }),
   }),
+  mirror: () =>
+    actions.mirrorBlob(server, JSON.parse(argument), {
+      onAuth: (where, hash) => auth.createUploadAuth(signer, hash, { servers: where }),
+    }),
   delete: async () => ({
     deleted: await actions.deleteBlob(server, argument, {
       onAuth: (where, hash) => auth.createDeleteAuth(signer, hash, { servers: where }),

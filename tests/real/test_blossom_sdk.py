@@ -60,6 +60,23 @@ def test_the_sdk_uploads_fetches_lists_and_deletes(tmp_path: Path) -> None:
         assert _sdk("has", server.url, sha(ours)) == {"has": True}
 
 
+def test_the_sdk_has_a_blob_mirrored(tmp_path: Path) -> None:
+    """The SDK hands one server's descriptor to another, which fetches the blob and calls it its own."""
+    data = os.urandom(300_000)
+    (tmp_path / "blob").write_bytes(data)
+    allow = (ANA.pubkey,)
+    with (
+        running(tmp_path / "one", allow=allow) as one,
+        running(tmp_path / "two", allow=allow, mirror_hosts=(one.url,)) as two,
+    ):
+        described = _sdk("upload", one.url, str(tmp_path / "blob"))
+        mirrored = _sdk("mirror", two.url, json.dumps(described))
+        assert mirrored["url"] == f"{two.url}/{sha(data)}.zip"
+        assert _sdk("download", two.url, sha(data))["size"] == len(data)
+        refused = _sdk("mirror", one.url, json.dumps(mirrored))
+        assert refused["status"] == 404
+
+
 def test_the_sdk_is_refused_with_a_reason_it_shows(tmp_path: Path) -> None:
     """A stranger's upload and another's deletion end in the SDK as errors with our words."""
     (tmp_path / "blob").write_bytes(b"a blob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -29,6 +30,11 @@ _CLEARED = (
     "JOURNAL_STREAM",
     "_POWDO_COMPLETE",
 )
+
+#: Whoever runs the tests in the background (`nohup`, `&`) has these ignored, and every child would, too.
+for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from powdo.errors import ConfigurationError, PowdoError
 from powdo.settings.units import check_url, parse_duration, parse_listen, parse_size
 
 if TYPE_CHECKING:
+    from powdo.settings.retention import Rule
     from powdo.worktime.hours import Range
 
 Parse = Callable[[Any], Any]
@@ -177,6 +178,13 @@ def blossom_host(value: Any) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
+def retention(value: Any) -> "tuple[Rule, ...]":
+    """Return the rules in the tables [[blossom.retention]]."""
+    from powdo.settings.retention import parse_rules
+
+    return parse_rules(value)
+
+
 def address(value: Any) -> str:
     """Return HOST:PORT."""
     parse_listen(value)
@@ -302,6 +310,7 @@ class Blossom(NamedTuple):
     open: Annotated[bool, flag] = False
     max_size: Annotated[int, parse_size] = 64 << 20
     mirror_hosts: Annotated[tuple[str, ...], many(blossom_host)] = ()
+    retention: Annotated["tuple[Rule, ...]", retention] = ()
     private: Annotated[bool, flag] = False
 
 

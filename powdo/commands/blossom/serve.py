@@ -79,6 +79,7 @@ def serve(
         trusted_proxies=parse_networks(trusted_proxy or told.trusted_proxy),
         ready=lambda base: run.emit(Listening(url=base)),
         log=run.console.debug,
+        tell=run.console.info,
         warn=run.console.warning,
     )
     if not (config.open or config.allow or allowlist.exists()):

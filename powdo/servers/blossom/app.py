@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
-import os
 import re
 import socket
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from powdo.errors import BusyError, CannotCreateError
+from powdo.errors import CannotCreateError
 from powdo.nips.blossom import BLOB_PATH
 from powdo.servers.allowlist import Allowlist
+from powdo.servers.blossom.alone import alone
 from powdo.servers.blossom.blobs import Blobs
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.mirror import Mirror
+from powdo.servers.blossom.retention import Retention
 from powdo.servers.blossom.storage import Folder
+from powdo.servers.blossom.sweeping import sweeping
+from powdo.servers.blossom.tables import FILE
 from powdo.servers.blossom.uploads import Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
 from powdo.servers.log import logger
@@ -146,41 +146,24 @@ class _Server(web.Server):
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
-@contextmanager
-def _alone(config: Config) -> Iterator[None]:
-    """Hold the data directory: what another server receives must not be swept. Raises: BusyError."""
-    path = config.data / "blossom.lock"
-    try:
-        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise CannotCreateError(f"cannot create '{path}': {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another server uses '{config.data}'") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until *stop* is set; `config.ready` is called with the local URL once connections are taken.
 
     Raises: BusyError, CannotCreateError, ConfigurationError.
     """
-    with _alone(config):
+    with alone(config.data):
         storage = Folder(config.data)
         storage.prepare()
         allowlist = Allowlist(
             config.allowlist or config.data / "allowlist.json", config.allow, warn=config.warn
         )
         listener = _listen(config)
-        metadata = Metadata(config.data / "blossom.sqlite")
+        metadata = Metadata(config.data / FILE, Retention(config.retention))
         executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")
         try:
             storage.settle(metadata.has)
+            if await metadata.reschedule():
+                config.tell("other rules of retention than before hold for what is kept already")
             port = listener.getsockname()[1]
             base = config.base(port)
             gate = Gate(allowlist, config.domains(port), everyone=config.open)
@@ -192,7 +175,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 Blobs(config, base, gate, storage, metadata, locks),
                 Mirror(config, uploads),
             )
-            await _run(config, application, listener, config.local(port), stop)
+            async with sweeping(config, storage):
+                await _run(config, application, listener, config.local(port), stop)
         finally:
             executor.shutdown()
             await metadata.close()

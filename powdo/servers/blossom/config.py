@@ -9,6 +9,7 @@ from pathlib import Path
 from powdo.errors import ConfigurationError
 from powdo.nips.blossom import OCTETS, domain, is_loopback
 from powdo.servers.proxies import Network
+from powdo.settings.retention import Rule
 from powdo.settings.units import check_url
 
 MAX_SIZE = 64 << 20
@@ -37,11 +38,14 @@ class Config:
     types: frozenset[str] = frozenset({"application/zip", OCTETS})
     trusted_proxies: tuple[Network, ...] = ()
     mirror_hosts: tuple[str, ...] = ()
+    retention: tuple[Rule, ...] = ()
+    sweep_interval: float = 60.0
     idle_timeout: float = 20.0
     min_rate: int = 4096
     shutdown_timeout: float = 10.0
     ready: Callable[[str], None] = field(default=_silent)
     log: Callable[[str], None] = field(default=_silent)
+    tell: Callable[[str], None] = field(default=_silent)
     warn: Callable[[str], None] = field(default=_silent)
 
     def __post_init__(self) -> None:

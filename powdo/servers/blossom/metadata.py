@@ -91,6 +91,10 @@ class Metadata:
         """Let *gone* be the owners off the list: from *now* on those that were not so before."""
         await self._submit(partial(usage.note_removals, gone=gone, now=now))
 
+    async def reschedule(self) -> bool:
+        """Let the rules of now hold for what is kept already; return whether they are others than before."""
+        return await self._submit(partial(rows.reschedule, retention=self._retention))
+
     # --- questions ---
 
     def get(self, sha256: str, now: int) -> Blob | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 
 from powdo.errors import BusyError
 from powdo.servers.blossom import rows, tables
+from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.rows import Blob
 from powdo.servers.blossom.storage import Storage
 
@@ -56,32 +56,35 @@ def _remove(db: sqlite3.Connection, storage: Storage, batch: Sequence[Blob], now
     return gone
 
 
-async def sweep_often(
-    path: Path,
-    storage: Storage,
-    stop: asyncio.Event,
-    *,
-    interval: float,
-    tell: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> None:
-    """Sweep every *interval* seconds, in a thread, until *stop*; a batch in hand is finished."""
+@asynccontextmanager
+async def sweeping(config: Config, storage: Storage) -> AsyncIterator[None]:
+    """Sweep now and again, in a thread, until the block ends; a batch in hand is finished."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(_often(config, storage, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
 
-    def once() -> None:
-        count = size = 0
-        try:
-            with closing(tables.connect(path)) as db:
-                for gone in sweep(db, storage, int(time.time())):
-                    count += len(gone)
-                    size += sum(blob.size for blob in gone)
-                    if stop.is_set():
-                        break
-        except (OSError, sqlite3.Error) as error:
-            warn(f"cannot sweep: {error}")  # the next round tries again
-        if count:
-            tell(f"swept {count} blobs of {size} bytes")
 
+async def _often(config: Config, storage: Storage, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        await asyncio.to_thread(once)
+        await asyncio.to_thread(_once, config, storage, stop)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval)
+            await asyncio.wait_for(stop.wait(), config.sweep_interval)
+
+
+def _once(config: Config, storage: Storage, stop: asyncio.Event) -> None:
+    count = size = 0
+    try:
+        with closing(tables.connect(config.data / tables.FILE)) as db:
+            for gone in sweep(db, storage, int(time.time())):
+                count += len(gone)
+                size += sum(blob.size for blob in gone)
+                if stop.is_set():
+                    break
+    except (OSError, sqlite3.Error) as error:
+        config.warn(f"cannot sweep: {error}")  # the next round tries again
+    if count:
+        config.tell(f"swept {count} blobs of {size} bytes")

@@ -235,7 +235,7 @@ def test_every_key_is_told_with_its_default(section: str) -> None:
 
 
 def _check_default(name: str, read: schema.Parse, default: object, body: str) -> None:
-    shown = re.search(r"^Default:\n\.Ql (\S+) \.$", body, re.MULTILINE)
+    shown = re.search(r"^Default:\n\.Ql (.+) \.$", body, re.MULTILINE)
     if default in (None, ()):
         assert shown is None
         assert "Unset by default" in body, name

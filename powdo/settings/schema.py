@@ -266,8 +266,11 @@ class Timesheets(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """[relay]: as the flags of `relay serve`, and what one client may ask of it."""
+    """[relay]: as the flags of `relay serve`, who runs it, and what one client may ask of it."""
 
+    name: Annotated[str, text] = "powdo relay"
+    description: Annotated[str, text] = "Keeps gift wraps for their recipients."
+    contact: Annotated[str | None, text] = None
     listen: Annotated[str, address] = "127.0.0.1:7777"
     data: Annotated[Path | None, path] = None
     url: Annotated[str | None, public_url] = None

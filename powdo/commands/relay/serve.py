@@ -80,6 +80,7 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
     from powdo.servers.admin.management import Management
     from powdo.servers.allowlist import Allowlist
     from powdo.servers.proxies import parse_networks
+    from powdo.servers.relay.about import About
     from powdo.servers.relay.application import Config
     from powdo.servers.relay.limits import Limits
     from powdo.servers.relay.policy import Policy
@@ -98,6 +99,9 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
         host=host,
         port=port,
         data=data,
+        about=About(
+            name=section.name, description=section.description, contact=section.contact, operator=operator
+        ),
         url=check_url(section.url, ("ws",)) if section.url else None,
         trusted_proxies=proxies,
         policy=Policy(

@@ -8,20 +8,18 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from powdo import __version__
 from powdo.errors import CannotCreateError
-from powdo.nips.kinds import GIFT_WRAP
-from powdo.nips.relay_messages import MAX_SUBSCRIPTION_ID
 from powdo.servers.admin.api import PATHS, AdminApi, answer_off
 from powdo.servers.admin.management import CONTENT_TYPE, Management
 from powdo.servers.log import logger
 from powdo.servers.proxies import Network, client_address
+from powdo.servers.relay.about import PAGE_HEADERS, About, information, page
 from powdo.servers.relay.connection import Connection
 from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.policy import Policy
@@ -29,7 +27,6 @@ from powdo.servers.relay.rates import Meter, Rates
 from powdo.servers.relay.store import Store
 from powdo.servers.relay.writing import Outcome, Write
 
-NIPS = (1, 9, 11, 13, 40, 42, 45, 59, 70)
 _HEARTBEAT = 60.0
 #: At the end: seconds for answers to what has come in, for clients to take their leave, between two looks.
 _TO_ANSWER = 3.0
@@ -40,6 +37,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "Authorization, *",
     "Access-Control-Allow-Methods": "GET, POST",
 }
+_NEGOTIATED = _CORS | {"Vary": "Accept"}
 
 
 def _silent(_text: str) -> None:
@@ -54,40 +52,12 @@ class Config:
     port: int
     data: Path
     policy: Policy
+    about: About = field(default_factory=About)
     url: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
     admin: AdminApi | None = None
     management: Management | None = None
     warn: Callable[[str], None] = _silent
-
-
-def information(policy: Policy, *, managed: bool = False) -> dict[str, object]:
-    """Return the relay information document (NIP-11): the limits that are really enforced."""
-    limits = policy.limits
-    document: dict[str, object] = {
-        "name": "powdo relay",
-        "description": "Keeps gift wraps for their recipients; only those on its allowlist publish here.",
-        "supported_nips": [*NIPS, 86] if managed else list(NIPS),
-        "version": __version__,
-        "limitation": {
-            "max_message_length": limits.max_message,
-            "max_subscriptions": limits.max_subscriptions,
-            "max_filters": limits.max_filters,
-            "max_subid_length": MAX_SUBSCRIPTION_ID,
-            "max_limit": limits.max_limit,
-            "default_limit": limits.max_limit,
-            "max_event_tags": limits.max_tags,
-            "min_pow_difficulty": 0 if policy.open else policy.min_pow,
-            "auth_required": False,
-            "payment_required": False,
-            "restricted_writes": not policy.open,
-            "created_at_lower_limit": limits.oldest,
-            "created_at_upper_limit": limits.newest,
-        },
-    }
-    if limits.retention:
-        document["retention"] = [{"kinds": [GIFT_WRAP], "time": limits.retention}]
-    return document
 
 
 class Relay:
@@ -192,10 +162,17 @@ class Relay:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._answer_websocket(request)
-        if "application/nostr+json" in request.headers.get("Accept", "").lower():
-            document = information(self.policy, managed=self._config.management is not None)
-            return web.json_response(document, content_type="application/nostr+json", headers=_CORS)
-        return web.Response(text="This is a Nostr relay. Speak to it with a Nostr client.\n", headers=_CORS)
+        wanted = request.headers.get("Accept", "").lower()
+        if "application/nostr+json" in wanted:
+            managed = self._config.management is not None
+            document = information(self.policy, self._config.about, managed=managed)
+            return web.json_response(document, content_type="application/nostr+json", headers=_NEGOTIATED)
+        if "text/html" in wanted:
+            text = page(self.policy, self._config.about, self.urls[0])
+            return web.Response(text=text, content_type="text/html", headers=_NEGOTIATED | PAGE_HEADERS)
+        return web.Response(
+            text="This is a Nostr relay. Speak to it with a Nostr client.\n", headers=_NEGOTIATED
+        )
 
     async def _answer_call(self, request: web.Request) -> web.Response:
         if self._config.management is None or request.content_type != CONTENT_TYPE:

@@ -11,7 +11,7 @@ import pytest
 from relay_helpers import client, new_key, running_relay, signed, wrap_for
 
 from powdo.errors import ConfigurationError
-from powdo.servers.relay.application import information
+from powdo.servers.relay.about import About, information
 from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import Policy
 from powdo.settings import load
@@ -58,7 +58,7 @@ def test_limits_that_make_no_sense_are_refused(tmp_path: Path, line: str) -> Non
 def test_information_tells_what_is_enforced() -> None:
     """NIP-11 has the figures of the configuration, and the retention only where there is one."""
     limits = Limits(max_message=1000, max_limit=7, oldest=5 * DAY, newest=60, retention=9 * DAY, max_tags=3)
-    told = information(Policy(allowed=(), min_pow=12, limits=limits))
+    told = information(Policy(allowed=(), min_pow=12, limits=limits), About())
     assert told["retention"] == [{"kinds": [1059], "time": 9 * DAY}]
     limitation = told["limitation"]
     assert isinstance(limitation, dict)
@@ -68,7 +68,7 @@ def test_information_tells_what_is_enforced() -> None:
     assert limitation["created_at_lower_limit"] == 5 * DAY
     assert limitation["created_at_upper_limit"] == 60
     assert limitation["restricted_writes"] is True
-    assert "retention" not in information(Policy(allowed=(), limits=Limits(retention=0)))
+    assert "retention" not in information(Policy(allowed=(), limits=Limits(retention=0)), About())
 
 
 def test_dates_are_bounded_as_told_and_back_dated_wraps_come_in(tmp_path: Path) -> None:

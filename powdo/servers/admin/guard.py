@@ -15,8 +15,8 @@ from aiohttp import web
 
 from powdo.errors import KeyRejectedError
 from powdo.servers.admin.wire import Refusal
-from powdo.servers.proxies import Network, client_address, forwarded, is_address, within
-from powdo.servers.relay.rates import Buckets, network_of
+from powdo.servers.proxies import Network, client_address, forwarded, is_address, network_of, within
+from powdo.servers.relay.rates import Buckets
 
 SHORTEST = 16
 _WRONG_PER_MINUTE = 10

@@ -11,10 +11,10 @@ Rules:
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 
 from powdo.nips.event import Event
+from powdo.servers.proxies import network_of
 from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import WRAPS
 
@@ -105,16 +105,3 @@ class Meter:
     def failed(self, now: float) -> None:
         """Count an AUTH that proved nothing."""
         self._rates.failures.take(self._address, now)
-
-
-def network_of(address: str) -> str:
-    """Return whom *address* stands for: itself, or with IPv6 the /64 that one customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))

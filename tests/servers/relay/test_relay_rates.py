@@ -27,9 +27,10 @@ from relay_helpers import (
 from websockets.asyncio.client import connect
 
 from powdo.nips.event import Event
+from powdo.servers.proxies import network_of
 from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.policy import Policy
-from powdo.servers.relay.rates import Buckets, Meter, Rates, network_of
+from powdo.servers.relay.rates import Buckets, Meter, Rates
 from tests.conftest import Powdo
 
 ALICE, BOB, EVE = new_key(), new_key(), new_key()

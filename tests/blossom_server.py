@@ -82,6 +82,7 @@ class Blossom:
     data: Path
     log: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -133,7 +134,7 @@ def running(data: Path, **options: Any) -> Iterator[Blossom]:
         ready.set()
 
     listening: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "data": data} | options
-    config = Config(**listening, ready=say, log=server.log.append, warn=server.warnings.append)
+    config = Config(**listening, ready=say, log=server.log.append, tell=server.told.append, warn=server.warnings.append)
 
     async def main() -> None:
         stop = asyncio.Event()

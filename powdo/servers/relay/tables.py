@@ -14,7 +14,7 @@ import sqlite3
 
 from powdo.errors import ConfigurationError
 
-_VERSION = 2
+VERSION = 2
 
 #: The row of `stranger` that counts all.
 ALL = b""
@@ -70,11 +70,11 @@ def make_tables(db: sqlite3.Connection, now: int) -> None:
     Raises: ConfigurationError when a newer powdo has made them; sqlite3.Error.
     """
     ((version,),) = db.execute("PRAGMA user_version")
-    if version > _VERSION:
+    if version > VERSION:
         raise ConfigurationError("the events were kept by a newer powdo", hint="install that one again")
     known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'event'").fetchone()
     older = (_FROM_0.format(now=now), _FROM_1)[version:] if known else ()
-    db.executescript(f"BEGIN IMMEDIATE; {''.join(older)} {SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    db.executescript(f"BEGIN IMMEDIATE; {''.join(older)} {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
 
 def strangers(db: sqlite3.Connection, recipient: bytes) -> tuple[int, int]:

@@ -30,13 +30,18 @@ def forwarded(request: BaseRequest) -> list[str]:
     ]
 
 
+def peer(request: BaseRequest) -> str:
+    """Return the address at the other end of the connection, or nothing when it is gone."""
+    name = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return str(name[0]) if name else ""
+
+
 def client_address(request: BaseRequest, proxies: tuple[Network, ...]) -> str:
     """Return the address a request came from, past the *proxies* we trust.
 
     X-Forwarded-For is read from its end, where our own proxies write, up to the first stranger.
     """
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    address = str(peer[0]) if peer else ""
+    address = peer(request)
     chain = forwarded(request)
     while chain and within(address, proxies):
         claimed = chain.pop()

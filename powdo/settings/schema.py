@@ -64,6 +64,13 @@ def some(value: Any) -> int:
     return number(value)
 
 
+def amount(value: Any) -> int:
+    """Return the bytes of a size that is not 0."""
+    if parse_size(value) == 0:
+        raise ConfigurationError(f"'{value}' is too little")
+    return parse_size(value)
+
+
 def age(value: Any) -> int:
     """Return a duration that a gift wrap's date allows: two days back (NIP-59), a day and more of waiting."""
     if parse_duration(value) < 4 * 86400:
@@ -156,7 +163,7 @@ def pause(value: Any) -> int:
     """Return the seconds of a duration that is at least one."""
     seconds = parse_duration(value)
     if not seconds:
-        raise ConfigurationError("0 is no pause; use a second or more")
+        raise ConfigurationError("0 is too short; use a second or more")
     return seconds
 
 
@@ -302,7 +309,7 @@ class Relay(NamedTuple):
 
 
 class Blossom(NamedTuple):
-    """[blossom]: as the flags of `blossom serve`."""
+    """[blossom]: as the flags of `blossom serve`, and what keys and addresses may ask of it."""
 
     listen: Annotated[str, address] = "127.0.0.1:3000"
     data: Annotated[Path | None, path] = None
@@ -315,6 +322,18 @@ class Blossom(NamedTuple):
     mirror_hosts: Annotated[tuple[str, ...], many(blossom_host)] = ()
     retention: Annotated["tuple[Rule, ...]", retention] = ()
     private: Annotated[bool, flag] = False
+    quota: Annotated[int, amount] = 10 << 30
+    quota_blobs: Annotated[int, some] = 100_000
+    capacity: Annotated[int | None, amount] = None
+    min_free: Annotated[int | None, parse_size] = None
+    max_uploads: Annotated[int, some] = 128
+    max_uploads_per_pubkey: Annotated[int, some] = 16
+    max_uploads_per_address: Annotated[int, some] = 32
+    max_connections: Annotated[int, some] = 1000
+    max_connections_per_address: Annotated[int, some] = 128
+    header_timeout: Annotated[int, pause] = 10
+    idle_timeout: Annotated[int, pause] = 20
+    min_rate: Annotated[int, amount] = 4096
 
 
 class Allow(NamedTuple):

@@ -65,7 +65,8 @@ def serve(
         raise ConfigurationError(f"--allow: {error.message}", hint=error.hint) from None
     host, port = units.parse_listen(listen or told.listen)
     allowlist = allowlist or told.allowlist or where / "allowlist.json"
-    config = Config(
+    config = Config.of(
+        told,
         host=host,
         port=port,
         data=where,
@@ -75,7 +76,6 @@ def serve(
         open=everyone or told.open,
         private=private or told.private,
         max_size=told.max_size if max_size is None else units.parse_size(max_size),
-        mirror_hosts=told.mirror_hosts,
         trusted_proxies=parse_networks(trusted_proxy or told.trusted_proxy),
         ready=lambda base: run.emit(Listening(url=base)),
         log=run.console.debug,
@@ -84,4 +84,9 @@ def serve(
     )
     if not (config.open or config.allow or allowlist.exists()):
         run.console.warning("nobody may upload", hint="give --allow NPUB, or --open")
+    if units.is_loopback(host) and config.url is not None and not config.trusted_proxies:
+        run.console.warning(
+            "all clients count as one address, which has its limits",
+            hint="name the proxy with --trusted-proxy",
+        )
     loops.run(lambda stop: serve_blossom(config, stop))

@@ -18,18 +18,21 @@ from powdo.servers.allowlist import Allowlist
 from powdo.servers.blossom.alone import alone
 from powdo.servers.blossom.blobs import Blobs
 from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.connections import Server
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.mirror import Mirror
+from powdo.servers.blossom.removals import Removals
 from powdo.servers.blossom.retention import Retention
+from powdo.servers.blossom.slots import Slots
 from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.sweeping import sweeping
 from powdo.servers.blossom.tables import FILE
 from powdo.servers.blossom.uploads import Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
 from powdo.servers.log import logger
-from powdo.servers.proxies import client_address
+from powdo.servers.proxies import client_address, network_of, peer
 
 _LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
 #: Paths that try to name a blob, or an owner, and fail: 400 rather than 404.
@@ -38,7 +41,6 @@ _HASHES = re.compile(r"([0-9A-Fa-f]{8})[0-9A-Fa-f]{56}")
 _ABOUT = "A Blossom server of powdo: it keeps encrypted blobs for the keys on its list.\n"
 _SYNCING_THREADS = 8
 _READ_BUFFER = 1 << 20
-_HEADER_TIMEOUT = 15.0
 _LINGERING = 5.0
 
 
@@ -50,18 +52,23 @@ class Application:
         self._uploads = uploads
         self._blobs = blobs
         self._mirror = mirror
+        #: What trusted proxies pass on: their connections tell nothing of who has how many.
+        self._forwarded = Slots(config.max_connections_per_address, "requests")
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Return the answer to *request*."""
-        response = await self._guarded(request)
-        path = _HASHES.sub(r"\1...", _path(request))
         address = client_address(request, self._config.trusted_proxies)
+        response = await self._guarded(request, address)
+        path = _HASHES.sub(r"\1...", _path(request))
         self._config.log(f"{address} {request.method} {path} {response.status}")
         return response
 
-    async def _guarded(self, request: BaseRequest) -> web.StreamResponse:
+    async def _guarded(self, request: BaseRequest, address: str) -> web.StreamResponse:
         try:
-            return await self._route(request)
+            if address == peer(request):
+                return await self._route(request)
+            with self._forwarded.taken(network_of(address), "this address"):
+                return await self._route(request)
         except Refusal as refusal:
             return refusal.response()
         except (ConnectionError, web.RequestPayloadError):
@@ -118,34 +125,6 @@ def _wrong_method(allowed: str) -> Refusal:
     return Refusal(405, "the method is not for this path", {"Allow": allowed})
 
 
-class _Protocol(web.RequestHandler):
-    """Says what HTTP itself finds wrong the way we say everything; a broken request is never logged."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return the answer to a request that cannot be read, or that we failed at."""
-        if status >= 500 and exc is not None:
-            self.log_exception("error at %s", request.method, exc_info=exc)
-        reason = "the request is not HTTP" if status == 400 else "the server failed"
-        response = Refusal(status, reason).response()
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Makes our protocol for each connection."""
-
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until *stop* is set; `config.ready` is called with the local URL once connections are taken.
 
@@ -166,7 +145,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 config.tell("other rules of retention than before hold for what is kept already")
             port = listener.getsockname()[1]
             base = config.base(port)
-            gate = Gate(allowlist, config.domains(port), everyone=config.open)
+            removals = Removals(None if config.open else allowlist, metadata, config.warn)
+            gate = Gate(allowlist, removals, config.domains(port), everyone=config.open)
             locks = Locks(storage)
             uploads = Uploads(config, base, gate, storage, metadata, locks, executor)
             application = Application(
@@ -175,7 +155,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 Blobs(config, base, gate, storage, metadata, locks),
                 Mirror(config, uploads),
             )
-            async with sweeping(config, storage):
+            async with sweeping(config, storage), removals.followed():
                 await _run(config, application, listener, config.local(port), stop)
         finally:
             executor.shutdown()
@@ -209,12 +189,12 @@ async def _run(
     config: Config, application: Application, listener: socket.socket, url: str, stop: asyncio.Event
 ) -> None:
     """Take connections until *stop*; what is being answered then may end."""
-    server = _Server(
+    server = Server(
         application.handle,
+        config,
         access_log=None,
         logger=logger(config.warn),
         auto_decompress=False,
-        keepalive_timeout=_HEADER_TIMEOUT,
         lingering_time=_LINGERING,
         read_bufsize=_READ_BUFFER,
     )

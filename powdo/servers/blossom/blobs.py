@@ -131,6 +131,7 @@ class Blobs:
         """Answer DELETE: the key of the token no longer owns the blob; without owners it goes."""
         token = self._gate.token(request, "delete")
         self._gate.require_hash(token, sha256)
+        self._gate.require_owner(token)
         async with self._locks.changing(sha256):
             outcome = await self._metadata.drop(
                 sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
@@ -147,6 +148,7 @@ class Blobs:
         token = self._gate.token(request, "list")
         if token.pubkey != pubkey:
             raise Refusal(403, "blobs are listed to their owner only")
+        self._gate.require_owner(token)
         cursor = request.query.get("cursor")
         if cursor is not None and not is_hash(cursor):
             raise Refusal(400, "cursor is not a sha256")

@@ -10,14 +10,18 @@ from aiohttp.web_request import BaseRequest
 from powdo.errors import PeerProtocolError
 from powdo.nips.blossom_tokens import Token, read_token
 from powdo.servers.allowlist import Allowlist
+from powdo.servers.blossom.removals import Removals
 from powdo.servers.blossom.wire import Refusal
 
 
 class Gate:
     """Checks tokens for a server known as *domains*; *everyone* may write on an open server."""
 
-    def __init__(self, allowlist: Allowlist, domains: Collection[str], *, everyone: bool) -> None:
+    def __init__(
+        self, allowlist: Allowlist, removals: Removals, domains: Collection[str], *, everyone: bool
+    ) -> None:
         self._allowlist = allowlist
+        self._removals = removals
         self._domains = domains
         self._everyone = everyone
 
@@ -40,8 +44,19 @@ class Gate:
 
     def require_listed(self, token: Token) -> None:
         """Let pass a token of a key on the allowlist. Raises: Refusal 403."""
-        if not self._everyone and token.pubkey not in self._allowlist:
+        if not self._lists(token.pubkey):
             raise Refusal(403, "this key is not on the allowlist")
+
+    def require_owner(self, token: Token) -> None:
+        """Let pass a token of a key that may see to its own blobs: also for a while after its removal.
+
+        Raises: Refusal 403.
+        """
+        if not (self._lists(token.pubkey) or self._removals.lets(token.pubkey)):
+            raise Refusal(403, "this key is not on the allowlist, or has not been for a week")
+
+    def _lists(self, pubkey: str) -> bool:
+        return self._everyone or pubkey in self._allowlist
 
     def reader(self, request: BaseRequest, sha256: str) -> Token:
         """Return the token that lets *request* read *sha256* on a private server. Raises: Refusal."""

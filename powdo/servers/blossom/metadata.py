@@ -12,7 +12,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -87,7 +87,7 @@ class Metadata:
             partial(rows.drop, sha256=sha256, pubkey=pubkey, token=token, expires=expires, now=now)
         )
 
-    async def note_removals(self, gone: Collection[str], now: int) -> None:
+    async def note_removals(self, gone: Set[str], now: int) -> None:
         """Let *gone* be the owners off the list: from *now* on those that were not so before."""
         await self._submit(partial(usage.note_removals, gone=gone, now=now))
 
@@ -118,9 +118,13 @@ class Metadata:
         """Return the public keys that own blobs."""
         return usage.owners(self._reader)
 
-    def removals(self) -> dict[str, int]:
-        """Return the owners that are known to be off the list, and since when."""
-        return usage.removals(self._reader)
+    def removed(self) -> set[str]:
+        """Return the owners that are known to be off the list."""
+        return usage.removed(self._reader)
+
+    def removed_since(self, pubkey: str) -> int | None:
+        """Return since when *pubkey* is known to be an owner off the list, or None."""
+        return usage.removed_since(self._reader, pubkey)
 
     def owned(self, pubkey: str, *, after: str | None, limit: int, now: int) -> list[Blob] | None:
         """Return the blobs of *pubkey*, youngest first, past the blob *after*; None if that is not theirs."""

@@ -11,6 +11,7 @@ from yarl import URL
 from powdo.errors import BadRecordError
 from powdo.lines import decode_json
 from powdo.nips.blossom import check_address, host_allowed
+from powdo.nips.blossom_tokens import Token
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.origins import fetching
 from powdo.servers.blossom.uploads import Offer, Uploads, wished_end
@@ -37,16 +38,21 @@ class Mirror:
         wish = wished_end(request)
         url = self._allowed(await self._wish(request))
         try:
-            async with fetching(url, idle_timeout=self._config.idle_timeout) as origin:
-                length, media_type = self._checked(origin)
-                offer = Offer(token, claimed, media_type, length, wish)
-                return await self._uploads.take(offer, origin.content)
+            with self._uploads.slot(request, token):
+                return await self._fetch(url, token, claimed, wish)
         except Refusal as refusal:
             if refusal.status not in _BLAME:
                 raise
             raise Refusal(_BLAME[refusal.status], f"origin: {refusal.reason}") from None
         except (ClientError, ConnectionError, TimeoutError):
             raise Refusal(502, "the origin cannot be reached, or broke off") from None
+
+    async def _fetch(self, url: URL, token: Token, claimed: str | None, wish: int) -> web.Response:
+        async with fetching(url, idle_timeout=self._config.idle_timeout) as origin:
+            length, media_type = self._checked(origin)
+            offer = Offer(token, claimed, media_type, length, wish)
+            with self._uploads.room(offer) as room:
+                return await self._uploads.take(offer, room, origin.content)
 
     async def _wish(self, request: BaseRequest) -> str:
         """Return the URL in the body. Raises: Refusal 400, 408, 413."""

@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from aiohttp import StreamReader, web
@@ -19,10 +21,13 @@ from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
+from powdo.servers.blossom.quota import Quota, Room
 from powdo.servers.blossom.rows import Blob
+from powdo.servers.blossom.slots import UploadSlots
 from powdo.servers.blossom.storage import Incoming, Storage
 from powdo.servers.blossom.tables import NEVER
 from powdo.servers.blossom.wire import COMMON, Refusal
+from powdo.servers.proxies import client_address, network_of
 
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 _MOMENT = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
@@ -41,6 +46,13 @@ class Offer:
     media_type: str
     length: int
     wish: int
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash that the blob must have, where only one will do."""
+        if self.claimed is None and len(self.token.hashes) == 1:
+            return next(iter(self.token.hashes))
+        return self.claimed
 
 
 class Uploads:
@@ -63,16 +75,19 @@ class Uploads:
         self._metadata = metadata
         self._locks = locks
         self._executor = executor
+        self._slots = UploadSlots(config)
+        self._quota = Quota(config, storage, metadata)
 
     async def check(self, request: BaseRequest) -> web.StreamResponse:
         """Answer HEAD /upload: whether a PUT with these properties would be taken."""
-        _, claimed = self.admit(request)
+        token, claimed = self.admit(request)
         if claimed is None:
             raise Refusal(400, "X-SHA-256 is required")
-        self.length(request.headers.get("X-Content-Length"), "X-Content-Length")
-        self.media_type(request.headers.get("X-Content-Type"))
-        wished_end(request)
-        return web.Response(status=200, headers=COMMON)
+        length = self.length(request.headers.get("X-Content-Length"), "X-Content-Length")
+        media_type = self.media_type(request.headers.get("X-Content-Type"))
+        offer = Offer(token, claimed, media_type, length, wished_end(request))
+        with self.slot(request, token), self.room(offer):
+            return web.Response(status=200, headers=COMMON)
 
     async def put(self, request: BaseRequest) -> web.StreamResponse:
         """Answer PUT /upload: 201 for a new blob once it is durable, 200 for one that was there."""
@@ -82,11 +97,27 @@ class Uploads:
             raise Refusal(415, "Content-Encoding is not taken: blobs are kept as they come")
         length = self.length(request.headers.get("Content-Length"), "Content-Length")
         offer = Offer(token, claimed, media_type, length, wished_end(request))
-        await _continue(request)
-        return await self.take(offer, request.content)
+        with self.slot(request, token), self.room(offer) as room:
+            await _continue(request)
+            return await self.take(offer, room, request.content)
 
-    async def take(self, offer: Offer, content: StreamReader) -> web.Response:
-        """Return the answer once the blob of *content* is durable. Raises: Refusal 400, 401, 408, 409."""
+    def slot(self, request: BaseRequest, token: Token) -> AbstractContextManager[None]:
+        """Hold the slots of an upload until the block ends. Raises: Refusal 429, 503."""
+        address = client_address(request, self._config.trusted_proxies)
+        return self._slots.taken(token.pubkey, network_of(address))
+
+    @contextmanager
+    def room(self, offer: Offer) -> Iterator[Room]:
+        """Keep room for the blob until the block ends. Raises: Refusal 413, 507."""
+        with self._quota.room(offer.token.pubkey, offer.length) as room:
+            self._quota.cover(room, offer.sha256)
+            yield room
+
+    async def take(self, offer: Offer, room: Room, content: StreamReader) -> web.Response:
+        """Return the answer once the blob of *content* is durable.
+
+        Raises: Refusal 400, 401, 408, 409, 507.
+        """
         incoming = self._storage.receive()
         try:
             sha256 = await self._receive(content, incoming, offer.length)
@@ -94,7 +125,7 @@ class Uploads:
                 raise Refusal(409, "the body does not have the hash of X-SHA-256")
             self._gate.require_hash(offer.token, sha256)
             blob = Blob(sha256, offer.length, offer.media_type, int(time.time()))
-            before = await self._keep(incoming, blob, offer)
+            before = await self._keep(incoming, blob, offer, room)
         finally:
             incoming.discard()
         return self._descriptor(before or blob, 200 if before else 201)
@@ -155,10 +186,11 @@ class Uploads:
             raise Refusal(400, "the body is shorter than Content-Length")
         return digest.hexdigest()
 
-    async def _keep(self, incoming: Incoming, blob: Blob, offer: Offer) -> Blob | None:
-        """Return the row that was there before, once bytes and row are durable."""
+    async def _keep(self, incoming: Incoming, blob: Blob, offer: Offer, room: Room) -> Blob | None:
+        """Return the row that was there before, once bytes and row are durable. Raises: Refusal 507."""
         loop = asyncio.get_running_loop()
         async with self._locks.changing(blob.sha256):
+            self._quota.cover(room, blob.sha256)
             known = self._metadata.get(blob.sha256, blob.uploaded)
             if known is None or self._storage.size(blob.sha256) != blob.size:
                 await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))

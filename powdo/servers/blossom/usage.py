@@ -6,7 +6,7 @@ Triggers count: whatever adds or removes a row, undoes a transaction or ends the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Set
 from typing import NamedTuple
 
 #: Stands in the place of an owner for all blobs together, each counted once.
@@ -56,17 +56,20 @@ def owners(db: sqlite3.Connection) -> set[str]:
 # --- owners off the list ---
 
 
-def removals(db: sqlite3.Connection) -> dict[str, int]:
-    """Return the owners that are known to be off the list, and since when."""
-    return {key.hex(): since for key, since in db.execute("SELECT pubkey, since FROM removed")}
+def removed(db: sqlite3.Connection) -> set[str]:
+    """Return the owners that are known to be off the list."""
+    return {key.hex() for (key,) in db.execute("SELECT pubkey FROM removed")}
 
 
-def note_removals(db: sqlite3.Connection, gone: Collection[str], now: int) -> None:
+def removed_since(db: sqlite3.Connection, pubkey: str) -> int | None:
+    """Return since when *pubkey* is known to be an owner off the list, or None."""
+    row = db.execute("SELECT since FROM removed WHERE pubkey = ?", (bytes.fromhex(pubkey),)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def note_removals(db: sqlite3.Connection, gone: Set[str], now: int) -> None:
     """Let *gone* be the owners off the list: from *now* on those that were not so before."""
-    known = removals(db)
-    db.executemany(
-        "INSERT INTO removed VALUES (?, ?)", [(bytes.fromhex(key), now) for key in gone if key not in known]
-    )
-    db.executemany(
-        "DELETE FROM removed WHERE pubkey = ?", [(bytes.fromhex(key),) for key in known if key not in gone]
-    )
+    known = removed(db)
+    new, back = gone - known, known - gone
+    db.executemany("INSERT INTO removed VALUES (?, ?)", [(bytes.fromhex(key), now) for key in new])
+    db.executemany("DELETE FROM removed WHERE pubkey = ?", [(bytes.fromhex(key),) for key in back])

@@ -1,0 +1,156 @@
+"""The connections of the server: how many there may be, and which give way to new ones.
+
+Rules:
+- a connection rests while no request of it is being answered; a request whose headers are not all there is
+  none yet, and a connection that rests for `header_timeout` is closed (aiohttp's keep-alive timeout);
+- where there are too many, in all or from one address, the one that has rested longest is closed for a new
+  one; if none rests, the new one is closed;
+- proxies that are trusted bring many clients: behind them requests are counted instead, by address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from powdo.servers.blossom.blobs import FilePart
+from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.wire import Refusal
+from powdo.servers.proxies import network_of, within
+
+
+class Connections:
+    """Counts connections, and closes those that are too many."""
+
+    def __init__(self, config: Config) -> None:
+        self._most = config.max_connections
+        self._per_address = config.max_connections_per_address
+        self._uncounted = config.uncounted + config.trusted_proxies
+        self._networks: dict[web.RequestHandler, str] = {}
+        self._resting: OrderedDict[web.RequestHandler, None] = OrderedDict()
+        #: The connections from each network, in the order in which they last came to rest.
+        self._of: dict[str, OrderedDict[web.RequestHandler, None]] = {}
+
+    def opened(self, connection: web.RequestHandler, peer: str) -> None:
+        """Count a new *connection*, which rests, or close it if there is no place for it."""
+        network = "" if within(peer, self._uncounted) else network_of(peer)
+        there = self._of.get(network, OrderedDict())
+        if (network and len(there) >= self._per_address and not self._give_way(there)) or (
+            len(self._networks) >= self._most and not self._give_way(self._resting)
+        ):
+            connection.force_close()
+            return
+        self._networks[connection] = network
+        self._of.setdefault(network, OrderedDict())[connection] = None
+        self._resting[connection] = None
+
+    def _give_way(self, among: Iterable[web.RequestHandler]) -> bool:
+        """Close the connection *among* them that has rested longest; return whether there is one."""
+        longest = next((connection for connection in among if connection in self._resting), None)
+        if longest is None:
+            return False
+        self.closed(longest)
+        longest.force_close()
+        return True
+
+    def works(self, connection: web.RequestHandler) -> None:
+        """Keep *connection* while a request of it is being answered."""
+        self._resting.pop(connection, None)
+
+    def rests(self, connection: web.RequestHandler) -> None:
+        """Let *connection* give way again."""
+        network = self._networks.get(connection)
+        if network is not None:
+            self._of[network].move_to_end(connection)
+            self._resting[connection] = None
+
+    def closed(self, connection: web.RequestHandler) -> None:
+        """Forget *connection*."""
+        network = self._networks.pop(connection, None)
+        if network is not None:
+            self._resting.pop(connection, None)
+            del self._of[network][connection]
+            if not self._of[network]:
+                del self._of[network]
+
+
+class _Protocol(web.RequestHandler):
+    """Says what HTTP itself finds wrong the way we say everything; a broken request is never logged."""
+
+    __slots__ = ("_counted", "_patience")
+
+    def __init__(self, *args: Any, counted: Connections, patience: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._counted = counted
+        self._patience = patience
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._counted.opened(self, str(peer[0]) if peer else "")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._counted.closed(self)
+        super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer to a client that reads it; a blob has a patience of its own."""
+        try:
+            async with asyncio.timeout(None if isinstance(resp, FilePart) else self._patience):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return resp, True
+        finally:
+            self._counted.rests(self)
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that cannot be read, or that we failed at."""
+        if status >= 500 and exc is not None:
+            self.log_exception("error at %s", request.method, exc_info=exc)
+        reason = "the request is not HTTP" if status == 400 else "the server failed"
+        response = Refusal(status, reason).response()
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes our protocol for each connection, and has *handle* answer the requests."""
+
+    def __init__(
+        self, handle: Callable[[BaseRequest], Awaitable[web.StreamResponse]], config: Config, **kwargs: Any
+    ) -> None:
+        super().__init__(self._answer, keepalive_timeout=config.header_timeout, **kwargs)
+        self._handle = handle
+        self._counted = Connections(config)
+        self._patience = config.idle_timeout
+
+    async def _answer(self, request: BaseRequest) -> web.StreamResponse:
+        self._counted.works(request.protocol)
+        return await self._handle(request)
+
+    def __call__(self) -> web.RequestHandler:
+        """Return a protocol for one connection."""
+        return _Protocol(
+            self,
+            counted=self._counted,
+            patience=self._patience,
+            loop=self._loop,
+            **self._kwargs,
+        )

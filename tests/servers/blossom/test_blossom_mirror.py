@@ -193,6 +193,14 @@ def test_x_sha_256_is_held_against_what_was_fetched(mirroring: Blossom, origin: 
     assert _mirror(mirroring, url, sha(_DATA), other, X_SHA_256=sha(_DATA)).status == 201
 
 
+def test_a_mirrored_blob_goes_when_its_owner_wished(mirroring: Blossom, origin: Origin) -> None:
+    """X-Expiration holds for mirrors as for uploads."""
+    assert _mirror(mirroring, f"{origin.url}/x", X_Expiration="1700000000").status == 400
+    assert origin.requests == []
+    assert _mirror(mirroring, f"{origin.url}/x", X_Expiration="4000000000").status == 201
+    assert mirroring.ask("HEAD", f"/{sha(_DATA)}").headers["Sunset"] == "Tue, 02 Oct 2096 07:06:40 GMT"
+
+
 def test_who_may_not_upload_may_not_mirror(mirroring: Blossom, origin: Origin) -> None:
     """Without a token that names a blob 401, off the list 403; the origin is not asked."""
     for header, status in (

@@ -169,6 +169,12 @@ DELETIONS: list[Story] = [
         [E("x", 5, "a=30078:{ann}:x", NEW), E("a", PAGE, "d=x", OLD, says=DELETED)],
         "x",
     ),
+    (
+        "09",
+        "a version of its very second after the request",
+        [E("x", 5, "a=30078:{ann}:x", NEW), E("a", PAGE, "d=x", NEW, says=DELETED)],
+        "x",
+    ),
     ("09", "a newer version after it", [E("x", 5, "a=30078:{ann}:x", NEW), E("a", PAGE, "d=x", NEWER)], "ax"),
     (
         "09",

@@ -8,9 +8,10 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,9 +117,33 @@ class Blossom:
         }
         return self.ask("PUT", "/upload", data, **(told | headers))
 
+    def eventually(self, condition: Callable[[], bool], patience: float = 10) -> bool:
+        """Return whether *condition* comes true in *patience* seconds."""
+        deadline = time.monotonic() + patience
+        while not (true := condition()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return true
+
     def files(self) -> list[Path]:
         """Return all files of blobs, whole or not."""
         return [path for path in self.data.rglob("*") if path.is_file() and "blossom" not in path.name]
+
+
+def begun(
+    server: Blossom,
+    data: bytes,
+    sent: int,
+    *,
+    key: SecretKey = ANA,
+    length: int | None = None,
+    more: str = "",
+) -> socket.socket:
+    """Return a connection with an upload that has got as far as *sent* bytes of its body."""
+    peer = socket.create_connection(server.address, timeout=20)
+    head = f"PUT /upload HTTP/1.1\r\nHost: x\r\nAuthorization: {token('upload', sha(data), key=key)}\r\n"
+    told = len(data) if length is None else length
+    peer.sendall(f"{head}{more}Content-Length: {told}\r\n\r\n".encode() + data[:sent])
+    return peer
 
 
 @contextmanager
@@ -134,7 +159,9 @@ def running(data: Path, **options: Any) -> Iterator[Blossom]:
         ready.set()
 
     listening: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "data": data} | options
-    config = Config(**listening, ready=say, log=server.log.append, tell=server.told.append, warn=server.warnings.append)
+    config = Config(
+        **listening, ready=say, log=server.log.append, tell=server.told.append, warn=server.warnings.append
+    )
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -13,6 +13,7 @@ from powdo.options import Run, admin_options, command
 
 if TYPE_CHECKING:
     from powdo.servers.relay.application import Config
+    from powdo.servers.relay.limits import Limits
     from powdo.settings.schema import Relay as Section
 
 
@@ -54,6 +55,7 @@ def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **
 
     from powdo import loops
     from powdo.records.network import Listening
+    from powdo.servers.descriptors import watch
     from powdo.servers.relay.application import Relay
 
     given = {
@@ -67,6 +69,7 @@ def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **
     server = Relay(config)
 
     async def main(stop: asyncio.Event) -> None:
+        watch(asyncio.get_running_loop(), run.console.warning)
         await server.serve(lambda address: run.emit(Listening(url=address)), stop)
 
     loops.run(main)
@@ -108,12 +111,28 @@ def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | 
             allowed=allowlist,
             open=section.open,
             min_pow=section.min_pow,
-            limits=Limits.of(section, public=section.url is not None or not is_loopback(host)),
+            limits=_with_room(
+                run, Limits.of(section, public=section.url is not None or not is_loopback(host))
+            ),
         ),
         admin=None if secret is None else AdminApi(handlers, Guard(secret, networks, proxies)),
         management=Management(handlers, operator) if operator else None,
         warn=say.warning,
     )
+
+
+def _with_room(run: Run, limits: Limits) -> Limits:
+    """Return *limits* with no more connections than there are file descriptors for, which is told."""
+    from dataclasses import replace
+
+    from powdo.servers.descriptors import room_for
+
+    room = room_for(limits.max_connections)
+    if room < limits.max_connections:
+        run.console.warning(
+            f"there is room for {room} connections only", hint="raise the hard limit on open files"
+        )
+    return replace(limits, max_connections=room)
 
 
 def _data(section: Section) -> Path:

@@ -188,9 +188,9 @@ class Relay:
         address = client_address(request, self._config.trusted_proxies)
         limits = self.policy.limits
         if self._stopping or len(self._connections) >= limits.max_connections:
-            raise web.HTTPServiceUnavailable(text="the relay is full\n")
+            raise _last(web.HTTPServiceUnavailable(text="the relay is full\n"))
         if not _is_loopback(address) and self._addresses[address] >= limits.max_connections_per_address:
-            raise web.HTTPTooManyRequests(text="too many connections from your address\n")
+            raise _last(web.HTTPTooManyRequests(text="too many connections from your address\n"))
         socket = web.WebSocketResponse(
             heartbeat=_HEARTBEAT,
             compress=False,
@@ -211,6 +211,12 @@ class Relay:
             if not self._addresses[address]:
                 del self._addresses[address]
         return socket
+
+
+def _last(refusal: web.HTTPException) -> web.HTTPException:
+    """Return *refusal* as the last word on its connection, which would otherwise be kept for an hour."""
+    refusal.force_close()
+    return refusal
 
 
 def _endpoint(url: str | None) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class Application:
         """Return the answer to *request*."""
         address = client_address(request, self._config.trusted_proxies)
         response = await self._guarded(request, address)
-        path = _HASHES.sub(r"\1...", _path(request))
+        path = _shortened(_path(request))
         self._config.log(f"{address} {request.method} {path} {response.status}")
         return response
 
@@ -74,7 +74,7 @@ class Application:
         except (ConnectionError, web.RequestPayloadError):
             return Refusal(400, "the request was cut off", {"Connection": "close"}).response()
         except (OSError, sqlite3.Error) as error:
-            self._config.warn(f"cannot answer {request.method}: {error}")
+            self._config.warn(_shortened(f"cannot answer {request.method}: {error}"))
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             return Refusal(
                 507 if full else 503, "no room left" if full else "storage is out of order"
@@ -119,6 +119,11 @@ def _path(request: BaseRequest) -> str:
     if not target.startswith("/"):
         target = request.rel_url.raw_path or "/"
     return target.partition("?")[0].partition("#")[0]
+
+
+def _shortened(text: str) -> str:
+    """Return *text* with no more of hashes and keys than tells them apart, for the log."""
+    return _HASHES.sub(r"\1...", text)
 
 
 def _wrong_method(allowed: str) -> Refusal:

@@ -25,6 +25,7 @@ from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.policy import Policy
 from powdo.servers.relay.rates import Meter, Rates
 from powdo.servers.relay.store import Store
+from powdo.servers.relay.verifying import Verifier
 from powdo.servers.relay.writing import Outcome, Write
 
 _HEARTBEAT = 60.0
@@ -66,6 +67,7 @@ class Relay:
     def __init__(self, config: Config) -> None:
         self.policy = config.policy
         self.hub = Hub()
+        self.verifier = Verifier()
         self.store = Store(config.data, self._delivered, config.policy.limits)
         self.urls: tuple[str, ...] = ()
         self._config = config
@@ -92,6 +94,7 @@ class Relay:
         )
         await runner.setup()
         try:
+            self.verifier.start(asyncio.get_running_loop())
             self.store.start(asyncio.get_running_loop())
             listening(await self._bind(runner))
             await stop.wait()
@@ -112,6 +115,7 @@ class Relay:
         await self._wait(lambda: not self._connections, _TO_LEAVE)
         for connection in tuple(self._connections):
             connection.drop()
+        self.verifier.close()
         self.store.stop()
         await self._wait(lambda: not self.store.is_writing())
         self.store.close()

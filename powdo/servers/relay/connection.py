@@ -14,6 +14,7 @@ import secrets
 import struct
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from aiohttp import WSMsgType, web
@@ -38,6 +39,7 @@ from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
 from powdo.servers.relay.query import is_ephemeral
 from powdo.servers.relay.rates import Meter
 from powdo.servers.relay.store import Store
+from powdo.servers.relay.verifying import Verifier
 from powdo.servers.relay.writing import Outcome, Write
 
 _MOST_KEYS = 16
@@ -52,6 +54,7 @@ class Context(Protocol):
 
     policy: Policy
     store: Store
+    verifier: Verifier
     hub: Hub
     #: The addresses an AUTH may name; the public one first.
     urls: tuple[str, ...]
@@ -170,45 +173,49 @@ class Connection:
     # --- EVENT ---
 
     async def _on_event(self, event: Event) -> None:
-        now = int(time.time())
-        verdict = self._judge(event, now)
-        if not verdict.accepted:
-            self._ok(event.id, False, verdict.message)
-            return
-        raw = event.to_bytes()
-        if is_ephemeral(event.kind):
-            self._ok(event.id, True, "")
-            self._context.hub.deliver(event, raw)
-            return
-        if self._context.store.waiting() >= self._limits.waiting:
-            self._ok(event.id, False, "rate-limited: the relay is busy")
+        """Have *event* verified, when it is paid for: that is what costs."""
+        paid = self._is_member() or self._meter.may_publish(time.monotonic())
+        if not paid:
+            self._ok(event.id, False, _TOO_FAST)
             return
         self._in_flight += 1
-        self._context.store.submit(Write(event, raw, self, now, verdict.stranger))
+        self._context.verifier.submit(event, partial(self._on_verified, event))
         while self._in_flight >= self._limits.in_flight:
             self._free.clear()
             await self._free.wait()
 
+    def _on_verified(self, event: Event, problem: str | None) -> None:
+        """Store or pass on an event whose form, id and signature are right."""
+        now = int(time.time())
+        verdict = self._judge(event, now) if problem is None else Verdict(False, f"invalid: {problem}")
+        if not verdict.accepted:
+            self._answer(event.id, False, verdict.message)
+        elif is_ephemeral(event.kind):
+            self._answer(event.id, True, "")
+            self._context.hub.deliver(event, event.to_bytes())
+        elif self._context.store.waiting() >= self._limits.waiting:
+            self._answer(event.id, False, "rate-limited: the relay is busy")
+        else:
+            self._context.store.submit(Write(event, event.to_bytes(), self, now, verdict.stranger))
+
     def _judge(self, event: Event, now: int) -> Verdict:
-        """Return whether *event* comes in: paid for, since verifying it is what costs, then verified."""
-        policy, clock = self._context.policy, time.monotonic()
-        member = policy.is_member(self._keys)
-        if not member and not self._meter.may_publish(clock):
-            return _TOO_MANY
-        try:
-            event.verify()
-        except PeerProtocolError as error:
-            return Verdict(False, f"invalid: {error.message}")
-        verdict = decide(event, policy, authenticated=self._keys, now=now)
-        if verdict.accepted and not member and not self._meter.may_store(event, self._keys, clock):
-            return _TOO_MANY
-        return verdict
+        verdict = decide(event, self._context.policy, authenticated=self._keys, now=now)
+        if not verdict.accepted or self._is_member():
+            return verdict
+        return verdict if self._meter.may_store(event, self._keys, time.monotonic()) else _TOO_MANY
+
+    def _is_member(self) -> bool:
+        return self._context.policy.is_member(self._keys)
+
+    def _answer(self, event_id: str, accepted: bool, message: str) -> None:
+        """Say OK for an event that was under way."""
+        self._in_flight -= 1
+        self._free.set()
+        self._ok(event_id, accepted, message)
 
     def written(self, event_id: str, outcome: Outcome) -> None:
         """Answer an event that was stored or refused by the store."""
-        self._in_flight -= 1
-        self._free.set()
-        self._ok(event_id, outcome.accepted, outcome.message)
+        self._answer(event_id, outcome.accepted, outcome.message)
 
     # --- AUTH ---
 

@@ -30,7 +30,8 @@ class Origin:
     url: str
     answer: bytes = b""
     requests: list[bytes] = field(default_factory=list)
-    patience: float = 0.0  # seconds between the answer and the end of the connection
+    patience: float = 0.0  # seconds between the answer and the end of the connection, unless released
+    released: threading.Event = field(default_factory=threading.Event)
 
     def says(self, body: bytes, *headers: str, status: str = "200 OK", length: object = None) -> None:
         """Set the answer; *length* False leaves Content-Length out."""
@@ -44,7 +45,6 @@ class Origin:
 def _origin() -> Iterator[Origin]:
     listener = socket.create_server(("127.0.0.1", 0))
     origin = Origin(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    stopped = threading.Event()
 
     def run() -> None:
         while True:
@@ -62,14 +62,14 @@ def _origin() -> Iterator[Origin]:
                     peer.sendall(origin.answer)
                 except OSError:
                     continue  # it has had enough
-                stopped.wait(origin.patience)
+                origin.released.wait(origin.patience)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
         yield origin
     finally:
-        stopped.set()
+        origin.released.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
@@ -199,6 +199,26 @@ def test_a_mirrored_blob_goes_when_its_owner_wished(mirroring: Blossom, origin: 
     assert origin.requests == []
     assert _mirror(mirroring, f"{origin.url}/x", X_Expiration="4000000000").status == 201
     assert mirroring.ask("HEAD", f"/{sha(_DATA)}").headers["Sunset"] == "Tue, 02 Oct 2096 07:06:40 GMT"
+
+
+def test_a_mirror_counts_as_an_upload(tmp_path: Path, origin: Origin) -> None:
+    """Quota and uploads at once are those of the key that asks; what is over is refused."""
+    options = {"open": True, "mirror_hosts": (origin.url,), "quota": 60_000, "max_uploads_per_pubkey": 1}
+    with running(tmp_path / "m", **options) as server:
+        assert server.put(os.urandom(20_000)).status == 201
+        reply = _mirror(server, f"{origin.url}/x")
+        assert (reply.status, len(origin.requests)) == (507, 1)
+        origin.patience = 30.0
+        origin.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
+        slow = threading.Thread(target=_mirror, args=(server, f"{origin.url}/slow"))
+        slow.start()
+        while len(origin.requests) < 2:
+            slow.join(0.01)
+        assert _mirror(server, f"{origin.url}/x").status == 429
+        assert server.put(os.urandom(10)).status == 429
+        assert server.put(os.urandom(10), key=BEN).status == 201
+        origin.released.set()
+        slow.join()
 
 
 def test_who_may_not_upload_may_not_mirror(mirroring: Blossom, origin: Origin) -> None:

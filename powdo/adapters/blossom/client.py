@@ -148,7 +148,7 @@ class BlossomClient:
         answer = self._transport.ask(
             "HEAD", f"{self.server}/upload", headers=headers, token=self._token("upload", sha256)
         )
-        if answer.status in (402, 403, 413, 429):
+        if answer.status in (402, 403, 413, 429, 507):
             raise self._refusal("/upload", answer)
         return answer.status
 

@@ -14,6 +14,7 @@ from aiohttp.web_request import BaseRequest
 
 from powdo.errors import CannotCreateError
 from powdo.nips.blossom import BLOB_PATH
+from powdo.servers import descriptors
 from powdo.servers.allowlist import Allowlist
 from powdo.servers.blossom.alone import alone
 from powdo.servers.blossom.blobs import Blobs
@@ -203,6 +204,7 @@ async def _run(
         lingering_time=_LINGERING,
         read_bufsize=_READ_BUFFER,
     )
+    descriptors.watch(asyncio.get_running_loop(), config.warn)
     runner = web.ServerRunner(server, shutdown_timeout=config.shutdown_timeout)
     await runner.setup()
     try:

@@ -21,14 +21,20 @@ from aiohttp.web_request import BaseRequest
 from powdo.servers.blossom.blobs import FilePart
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.wire import Refusal
+from powdo.servers.descriptors import room_for
 from powdo.servers.proxies import network_of, within
+
+#: What a connection may have open: its socket, and a blob.
+_FILES = 2
 
 
 class Connections:
     """Counts connections, and closes those that are too many."""
 
     def __init__(self, config: Config) -> None:
-        self._most = config.max_connections
+        self._most = room_for(config.max_connections * _FILES) // _FILES
+        if self._most < config.max_connections:
+            config.warn(f"the limit of open files leaves room for {self._most} connections")
         self._per_address = config.max_connections_per_address
         self._uncounted = config.uncounted + config.trusted_proxies
         self._networks: dict[web.RequestHandler, str] = {}

@@ -224,6 +224,15 @@ def test_a_key_off_the_list_and_a_blob_too_large_are_refused(tmp_path: Path, blo
         assert not any("PUT" in line for line in server.log)
 
 
+def test_a_server_without_room_is_asked_again_later(tmp_path: Path, blob: Path) -> None:
+    """A full quota passes (75): its oldest blobs go; the body is not sent in vain."""
+    with running(tmp_path, open=True, quota=_SIZE + 100) as server:
+        assert server.put(bytes(101)).status == 201
+        with pytest.raises(RetryLaterError, match="this one has"):
+            _upload(server.url, blob)
+        assert not any(line.endswith("PUT /upload 507") for line in server.log)
+
+
 # --- with peers that lie ---
 
 

@@ -71,3 +71,40 @@ def test_if_none_match_compares_weakly_with_each_tag() -> None:
     assert not not_modified("a" * 64, _ETAG)
     assert not_modified("*", _ETAG)
     assert not_modified(f'"b", W/{_ETAG}', _ETAG)
+
+
+def _naive(header: str, size: int) -> Part | type[Unsatisfiable] | None:
+    """Return what section 14.1.2 of RFC 9110 says, by marking each byte that is asked for."""
+    unit, equals, spec = header.partition("=")
+    first, dash, last = (text.strip(" \t") for text in spec.partition("-"))
+    digits = all(set(text) <= set("0123456789") for text in (first, last))
+    if unit.strip(" \t").lower() != "bytes" or not equals or not dash or not digits or first == last == "":
+        return None
+    if first and last and int(last) < int(first):
+        return None
+    if first:
+        wanted = [at for at in range(size) if at >= int(first) and (not last or at <= int(last))]
+    else:
+        wanted = [at for at in range(size) if size - at <= int(last)]
+    return Part(wanted[0], wanted[-1]) if wanted else Unsatisfiable
+
+
+_NUMBERS = st.integers(0, 300).map(str) | st.just("") | st.integers(0).map(str) | st.just("007")
+_BLANKS = st.sampled_from(["", "", "", " ", "\t"])
+_WRITTEN = st.tuples(
+    st.sampled_from(["bytes", "bytes", "bytes", "Bytes", "lines", ""]),
+    st.tuples(_BLANKS, st.sampled_from(["=", "=", "=", "", "=="]), _BLANKS).map("".join),
+    _NUMBERS,
+    st.tuples(_BLANKS, st.sampled_from(["-", "-", "-", "--", ","]), _BLANKS).map("".join),
+    _NUMBERS,
+).map("".join)
+
+
+@given(_WRITTEN, st.integers(1, 300))
+def test_ranges_are_those_of_a_naive_reading(header: str, size: int) -> None:
+    """Every header that is nearly or wholly a range gives the bytes that the standard names, one by one."""
+    try:
+        found: object = parse_range(header, size)
+    except Unsatisfiable:
+        found = Unsatisfiable
+    assert found == _naive(header, size)

@@ -193,3 +193,29 @@ def test_a_connection_holds_a_bounded_number_of_keys(url: str) -> None:
             assert await someone.publish(wrap_for(EVE.pubkey)) == (True, "")
 
     asyncio.run(main())
+
+
+def test_what_is_said_at_once_is_answered_in_order(url: str) -> None:
+    """AUTH, EVENT and REQ without waiting: the key counts for what follows, and the event comes once."""
+
+    async def main() -> None:
+        for number in range(20):
+            async with client(url) as hasty:
+                tags = (("relay", url), ("challenge", hasty.challenge))
+                proof, wrap = signed(ALICE, 22242, tags), wrap_for(ALICE.pubkey)
+                note = signed(ALICE, 1, (("-",),), str(number))
+                forged = {**note.to_json(), "content": "forged"}
+                said = [["AUTH", proof.to_json()], ["EVENT", wrap.to_json()], ["EVENT", forged]]
+                said += [["EVENT", note.to_json()], ["REQ", "s", {"ids": [wrap.id, note.id]}]]
+                for words in said:
+                    await hasty.say(*words)
+                heard = [await hasty.hear() for _ in range(7)]
+                oks = [words[1:3] for words in heard if words[0] == "OK"]
+                assert oks[0] == [proof.id, True]
+                assert sorted(oks[1:]) == sorted([[wrap.id, True], [note.id, False], [note.id, True]])
+                assert oks.index([note.id, False]) < oks.index([note.id, True])
+                assert heard.count(["EOSE", "s"]) == 1
+                events = [words[2]["id"] for words in heard if words[0] == "EVENT"]
+                assert sorted(events) == sorted([wrap.id, note.id])
+
+    asyncio.run(main())

@@ -101,8 +101,8 @@ async def come_and_go(served: Served, done: asyncio.Event) -> None:
         await reader.line.cut()
 
 
-async def stalled(served: Served) -> Reader:
-    """Return a subscriber to what is large, which has stopped reading."""
+async def stalled(served: Served, said: bytes) -> Reader:
+    """Return a client that has said something and no longer reads what it hears."""
     reader = Reader()
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
@@ -112,10 +112,8 @@ async def stalled(served: Served) -> Reader:
         lambda: Line(reader.heard), sock=small
     )
     await reader.ready.wait()
-    reader.ready.clear()
-    reader.line.transport.write(say("REQ", "s", {"kinds": [LARGE]}))
-    await reader.ready.wait()
     reader.line.transport.pause_reading()
+    reader.line.transport.write(said)
     return reader
 
 
@@ -131,7 +129,7 @@ def test_five_hundred_subscribers(tmp_path: Path) -> None:
             await reader.connect(served, {"kinds": [NOTE]}, {"kinds": [WRAP], "#p": [reader.key.pubkey]})
         connected = served.memory()
         assert connected < before + (READERS + RECIPIENTS) * (60 << 10)
-        asleep = [await stalled(served) for _ in range(STALLED)]
+        asleep = [await stalled(served, say("REQ", "s", {"kinds": [LARGE]})) for _ in range(STALLED)]
 
         notes: list[Event] = []
         wraps = [wrap_for(reader.key.pubkey) for reader in recipients]
@@ -165,5 +163,31 @@ def test_five_hundred_subscribers(tmp_path: Path) -> None:
 
     with relay_process(tmp_path, "--open") as served:
         before = served.memory()
+        asyncio.run(main())
+        assert served.stderr.read_text() == ""
+
+
+def test_those_who_ask_and_do_not_read(tmp_path: Path) -> None:
+    """A hundred questions whose answers nobody takes cost a bounded memory, and others are answered."""
+    notes = [signed(new_key(), NOTE, content=f"{number}" + "x" * 5000) for number in range(400)]
+    pages = say("REQ", "s", {"kinds": [NOTE]}) * 100
+
+    async def main() -> None:
+        await write(served, notes, 0)
+        before = served.memory()
+        asleep = [await stalled(served, pages) for _ in range(10)]
+        begin = time.monotonic()
+        for _ in range(10):
+            reader = Reader()
+            await reader.connect(served, {"kinds": [NOTE]})
+            assert len(reader.ids) == len(notes)
+            await reader.line.cut()
+        assert time.monotonic() - begin < 10
+        assert served.peak() < before + 10 * (12 << 20) + (32 << 20)
+        for reader in asleep:
+            assert not reader.line.lost.is_set()  # the relay's patience is longer than this test
+            await reader.line.cut()
+
+    with relay_process(tmp_path, "--open") as served:
         asyncio.run(main())
         assert served.stderr.read_text() == ""

@@ -3,7 +3,7 @@
 Each module makes its commands members of the group when it is imported.
 """
 
-from powdo.commands.blossom import serve
+from powdo.commands.blossom import fsck, looks, prune, serve
 from powdo.commands.blossom.group import blossom
 
-__all__ = ["blossom", "serve"]
+__all__ = ["blossom", "fsck", "looks", "prune", "serve"]

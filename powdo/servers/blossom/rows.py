@@ -133,6 +133,22 @@ def owned(
     return [Blob(row[0].hex(), *row[1:]) for row in rows]
 
 
+def resize(db: sqlite3.Connection, sha256: str, size: int) -> None:
+    """Say anew how many bytes a blob has; its rows are made again, since sums count how they come and go."""
+    key = bytes.fromhex(sha256)
+    blob = db.execute("SELECT type, uploaded, expires FROM blob WHERE sha256 = ?", (key,)).fetchone()
+    owners = db.execute(
+        "SELECT pubkey, sha256, uploaded, wish, expires FROM owner WHERE sha256 = ?", (key,)
+    ).fetchall()
+    remove(db, key)
+    db.execute(
+        "INSERT INTO blob (sha256, size, type, uploaded, expires) VALUES (?, ?, ?, ?, ?)", (key, size, *blob)
+    )
+    db.executemany(
+        "INSERT INTO owner (pubkey, sha256, uploaded, wish, expires) VALUES (?, ?, ?, ?, ?)", owners
+    )
+
+
 # --- the end of blobs ---
 
 

@@ -76,7 +76,7 @@ class Folder:
     """Storage in the folder *directory*."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._blobs = directory / "blobs"
         self._incoming = directory / "incoming"
         self._damaged = directory / "damaged"
@@ -85,17 +85,17 @@ class Folder:
     def prepare(self) -> None:
         """Make what is missing and sweep what was being received; for a server. Raises: CannotCreateError."""
         try:
-            for path in (self._directory, self._blobs, self._incoming):
+            for path in (self.directory, self._blobs, self._incoming):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # the 256 first-level names are made once, so that an upload need not put them on disk
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-            for path in (self._blobs, self._directory, self._directory.parent):
+            for path in (self._blobs, self.directory, self.directory.parent):
                 fsync_path(path)
             for path in self.cut_off():
                 path.unlink()
         except OSError as error:
-            raise CannotCreateError(f"cannot keep blobs in '{self._directory}': {error.strerror}") from None
+            raise CannotCreateError(f"cannot keep blobs in '{self.directory}': {error.strerror}") from None
 
     def cut_off(self) -> list[Path]:
         """Return the files of blobs that are being received, or were when their server ended."""
@@ -142,7 +142,7 @@ class Folder:
 
     def free(self) -> int:
         """Return what the file system has left for us."""
-        return shutil.disk_usage(self._directory).free
+        return shutil.disk_usage(self.directory).free
 
     @contextlib.contextmanager
     def changing(self, sha256: str) -> Iterator[None]:

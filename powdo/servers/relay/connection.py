@@ -1,9 +1,9 @@
-"""The relay's side of the protocol with one client (NIP-01, 42, 45).
+"""The relay's side of the protocol with one client: EVENT, AUTH and what becomes of REQ (NIP-01, 42).
 
 Rules:
-- OK is said after the event is on the disk; a live event is held back until EOSE of what is stored;
+- OK is said after the event is on the disk;
 - a message that makes no sense is answered and harms nobody else;
-- gift wraps are found, counted and passed on only for the public keys this connection has proved.
+- what is asked for is in `subscriptions`, whose gift wraps follow the public keys proved here.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import contextlib
 import secrets
 import struct
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
-from powdo.errors import OutputError, PeerProtocolError
+from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
-from powdo.nips.filters import Filter
 from powdo.nips.nip42 import check_auth, normalize_url
 from powdo.nips.relay_messages import (
     Authenticate,
@@ -34,16 +32,16 @@ from powdo.nips.relay_messages import (
     parse_client_message,
 )
 from powdo.servers.relay.hub import Hub
-from powdo.servers.relay.outgoing import Outgoing, blocks
-from powdo.servers.relay.policy import WRAPS, Policy, Verdict, decide
+from powdo.servers.relay.outgoing import Outgoing
+from powdo.servers.relay.policy import Policy, Verdict, decide
 from powdo.servers.relay.query import is_ephemeral
 from powdo.servers.relay.rates import Meter
 from powdo.servers.relay.store import Store
+from powdo.servers.relay.subscriptions import Subscriptions
 from powdo.servers.relay.verifying import Verifier
 from powdo.servers.relay.writing import Outcome, Write
 
 _MOST_KEYS = 16
-_MOST_HELD = 4096
 _GOODBYE = struct.pack("!H", 1001) + b"the relay is shutting down"
 _TOO_FAST = "rate-limited: wait a minute, then go on more slowly"
 _TOO_MANY = Verdict(False, _TOO_FAST)
@@ -60,18 +58,6 @@ class Context(Protocol):
     urls: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Subscription:
-    filters: tuple[Filter, ...]
-    head: bytes
-    #: Live events that came before EOSE; None after it.
-    held: list[tuple[str, bytes]] | None
-    #: Stored events sent already, while the hub may still hand one of them on.
-    sent: set[bytes] | None = None
-    #: How many transactions must have been handed on before `sent` is forgotten.
-    settled: int = 0
-
-
 class Connection:
     """One client."""
 
@@ -86,9 +72,9 @@ class Connection:
         self._outgoing = Outgoing(transport, self._limits)
         self._challenge = secrets.token_hex(16)
         self._keys: set[str] = set()
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions = Subscriptions(context.store, self._limits, self._outgoing, self._keys)
         self._in_flight = 0
-        self._free = asyncio.Event()
+        self._free: asyncio.Future[None] | None = None
         self._handling = False
         self._said_goodbye = False
 
@@ -148,8 +134,7 @@ class Connection:
                 self._say("NOTICE", f"invalid: {error.message}")
             return
         except BadRequestError as error:
-            self._subscriptions.pop(error.subscription, None)
-            self._say("CLOSED", error.subscription, f"invalid: {error.message}")
+            self._subscriptions.refuse(error.subscription, f"invalid: {error.message}")
             return
         except PeerProtocolError as error:
             self._say("NOTICE", f"invalid: {error.message}")
@@ -162,7 +147,7 @@ class Connection:
             case Request():
                 await self._on_request(message)
             case Close(subscription=subscription):
-                self._subscriptions.pop(subscription, None)
+                self._subscriptions.end(subscription)
 
     def _say(self, *parts: object) -> None:
         self._outgoing.put(encode(*parts))
@@ -181,8 +166,8 @@ class Connection:
         self._in_flight += 1
         self._context.verifier.submit(event, partial(self._on_verified, event))
         while self._in_flight >= self._limits.in_flight:
-            self._free.clear()
-            await self._free.wait()
+            self._free = asyncio.get_running_loop().create_future()
+            await self._free
 
     def _on_verified(self, event: Event, problem: str | None) -> None:
         """Store or pass on an event whose form, id and signature are right."""
@@ -210,7 +195,8 @@ class Connection:
     def _answer(self, event_id: str, accepted: bool, message: str) -> None:
         """Say OK for an event that was under way."""
         self._in_flight -= 1
-        self._free.set()
+        if self._free is not None and not self._free.done():
+            self._free.set_result(None)
         self._ok(event_id, accepted, message)
 
     def written(self, event_id: str, outcome: Outcome) -> None:
@@ -243,90 +229,11 @@ class Connection:
     # --- REQ, COUNT ---
 
     async def _on_request(self, request: Request) -> None:
-        refusal = self._refusal(request)
-        if refusal:
-            self._subscriptions.pop(request.subscription, None)
-            self._say("CLOSED", request.subscription, refusal)
-            return
-        try:
-            if request.count:
-                counted = await self._context.store.count(request.filters, tuple(self._keys))
-                self._say("COUNT", request.subscription, {"count": counted})
-            else:
-                await self._subscribe(request)
-        except OutputError:
-            self._subscriptions.pop(request.subscription, None)
-            self._say("CLOSED", request.subscription, "error: cannot read the store")
-
-    def _refusal(self, request: Request) -> str | None:
-        limits = self._limits
-        if not self._context.policy.is_member(self._keys) and not self._meter.may_ask(time.monotonic()):
-            return _TOO_FAST
-        if len(request.filters) > limits.max_filters:
-            return f"invalid: at most {limits.max_filters} filters"
-        if sum(_size(asked) for asked in request.filters) > limits.max_filter_values:
-            return f"invalid: at most {limits.max_filter_values} values in filters"
-        if (
-            not request.count
-            and request.subscription not in self._subscriptions
-            and len(self._subscriptions) >= limits.max_subscriptions
-        ):
-            return f"restricted: at most {limits.max_subscriptions} subscriptions"
-        for asked in request.filters:
-            if asked.kinds is None or WRAPS.isdisjoint(asked.kinds):
-                continue
-            if not self._keys:
-                return "auth-required: gift wraps are shown to their recipient only"
-            recipients = (asked.tags or {}).get("p")
-            if recipients and WRAPS.issuperset(asked.kinds) and self._keys.isdisjoint(recipients):
-                return "restricted: gift wraps are shown to their recipient only"
-        return None
-
-    async def _subscribe(self, request: Request) -> None:
-        head = encode("EVENT", request.subscription)[:-1] + b","
-        subscription = _Subscription(request.filters, head, held=[])
-        self._subscriptions[request.subscription] = subscription
-        sent: set[bytes] = set()
-        for asked in request.filters:
-            limit = (
-                self._limits.max_limit if asked.limit is None else min(asked.limit, self._limits.max_limit)
-            )
-            found = dict(await self._context.store.query(asked, tuple(self._keys), limit))
-            for block in blocks(head, [raw for event_id, raw in found.items() if event_id not in sent]):
-                self._outgoing.put_frames(block)
-                await self._outgoing.room()
-            sent.update(found)
-        self._say("EOSE", request.subscription)
-        held, subscription.held = subscription.held or [], None
-        subscription.sent, subscription.settled = sent, self._context.store.begun
-        for event_id, raw in held:
-            if bytes.fromhex(event_id) not in sent:
-                self._outgoing.put(head + raw + b"]")
+        if self._is_member() or self._meter.may_ask(time.monotonic()):
+            await self._subscriptions.answer(request)
+        else:
+            self._subscriptions.refuse(request.subscription, _TOO_FAST)
 
     def offer(self, event: Event, raw: bytes) -> None:
         """Send a new event on to the subscriptions it matches."""
-        for subscription in self._subscriptions.values():
-            if not any(asked.matches(event) for asked in subscription.filters):
-                continue
-            if subscription.held is None:
-                if self._is_repeated(subscription, event):
-                    continue
-                self._outgoing.put(subscription.head + raw + b"]")
-            elif len(subscription.held) < _MOST_HELD:
-                subscription.held.append((event.id, raw))
-            else:
-                self._outgoing.drop()
-
-    def _is_repeated(self, subscription: _Subscription, event: Event) -> bool:
-        """Return whether *event* came among the stored ones: committed before, handed on after."""
-        if subscription.sent is None:
-            return False
-        if self._context.store.handed_on >= subscription.settled:
-            subscription.sent = None
-            return False
-        return bytes.fromhex(event.id) in subscription.sent
-
-
-def _size(asked: Filter) -> int:
-    values = (asked.ids, asked.authors, asked.kinds, *(asked.tags or {}).values())
-    return sum(len(item) for item in values if item is not None)
+        self._subscriptions.offer(event, raw)

@@ -66,11 +66,9 @@ class Quota:
         Asked before the body comes, and again when it is there: what was kept before may have gone meanwhile.
         """
         now = int(time.time())
-        owned = sha256 is not None and self._metadata.owns(room.pubkey, sha256, now)
-        known = sha256 is not None and self._metadata.get(sha256, now) is not None
-        if not (owned or room.of_owner):
+        if not room.of_owner and not (sha256 and self._metadata.owns(room.pubkey, sha256, now)):
             self._check_owner(room)
-        if not (known or room.in_all):
+        if not room.in_all and not (sha256 and self._metadata.get(sha256, now)):
             self._check_all(room)
 
     def _check_disk(self, size: int) -> None:

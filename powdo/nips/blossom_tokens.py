@@ -27,6 +27,7 @@ VERBS = frozenset({"get", "upload", "list", "delete", "media"})
 #: How far back a token is dated: BUD-11 wants the past, and clocks differ by seconds.
 BACKDATED = 5
 LIFETIME = 300
+#: A day, and some minutes for clients that date a token back: as long a used one has to be remembered.
 LONGEST_LIFE = 24 * 3600 + 600
 MAX_TOKEN = 16384
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}", re.ASCII)
@@ -74,9 +75,12 @@ def encode_token(event: Event) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What a checked token allows: *hashes* empty when it names no blob."""
+    """What a checked token allows: *hashes* empty when it names no blob.
 
-    id: str
+    It is known by its *signature*: the same wish signed twice within a second is two tokens of one id.
+    """
+
+    signature: str
     pubkey: str
     verb: str
     hashes: frozenset[str]
@@ -110,7 +114,9 @@ def read_token(header: str, verb: str, *, domains: Collection[str], now: int) ->
         event.verify()
     except PeerProtocolError:
         raise PeerProtocolError("token has a wrong id or signature") from None
-    return Token(id=event.id, pubkey=event.pubkey, verb=verb, hashes=frozenset(hashes), expires=expires)
+    return Token(
+        signature=event.sig, pubkey=event.pubkey, verb=verb, hashes=frozenset(hashes), expires=expires
+    )
 
 
 def decode_token(header: str) -> Event:

@@ -161,7 +161,7 @@ def test_every_well_made_token_is_read_in_any_writing(
         return
     found = read_token(header, verb, domains=_DOMAINS, now=now)
     assert found == Token(
-        id=event.id, pubkey=ANA.pubkey, verb=verb, hashes=frozenset(hashes), expires=now + left
+        signature=event.sig, pubkey=ANA.pubkey, verb=verb, hashes=frozenset(hashes), expires=now + left
     )
     for other in VERBS - {verb}:
         with pytest.raises(PeerProtocolError):

@@ -134,7 +134,7 @@ class Blobs:
         self._gate.require_owner(token)
         async with self._locks.changing(sha256):
             outcome = await self._metadata.drop(
-                sha256, token.pubkey, token=token.id, expires=token.expires, now=int(time.time())
+                sha256, token.pubkey, token=token.signature, expires=token.expires, now=int(time.time())
             )
             if outcome is Dropped.GONE:
                 self._storage.remove(sha256)

@@ -43,8 +43,6 @@ class Client:
         now = int(time.time())
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         if verb:
-            # the same wish within a second would be the same event, and a token deletes once only
-            lifetime = self._dice.randrange(300, 3600)
             told["Authorization"] = make_token(
                 self._key,
                 verb,
@@ -52,7 +50,6 @@ class Client:
                 hashes=hashes,
                 now=now,
                 aux=os.urandom(32),
-                lifetime=lifetime,
             )
         self._line.request(method, path, body, told)
         response = self._line.getresponse()

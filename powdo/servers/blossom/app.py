@@ -19,21 +19,20 @@ from powdo.servers.allowlist import Allowlist
 from powdo.servers.blossom.alone import alone
 from powdo.servers.blossom.blobs import Blobs
 from powdo.servers.blossom.config import Config
-from powdo.servers.blossom.connections import Server
+from powdo.servers.blossom.connections import Connections, Server
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.mirror import Mirror
 from powdo.servers.blossom.removals import Removals
 from powdo.servers.blossom.retention import Retention
-from powdo.servers.blossom.slots import Slots
 from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.sweeping import sweeping
 from powdo.servers.blossom.tables import FILE
 from powdo.servers.blossom.uploads import Uploads
 from powdo.servers.blossom.wire import COMMON, PREFLIGHT, Refusal
 from powdo.servers.log import logger
-from powdo.servers.proxies import client_address, network_of, peer
+from powdo.servers.proxies import client_address
 
 _LIST_PATH = re.compile(r"/list/([0-9a-f]{64})", re.ASCII)
 #: Paths that try to name a blob, or an owner, and fail: 400 rather than 404.
@@ -49,12 +48,11 @@ class Application:
     """Answers every request, whatever it is."""
 
     def __init__(self, config: Config, uploads: Uploads, blobs: Blobs, mirror: Mirror) -> None:
+        self.connections = Connections(config)
         self._config = config
         self._uploads = uploads
         self._blobs = blobs
         self._mirror = mirror
-        #: What trusted proxies pass on: their connections tell nothing of who has how many.
-        self._forwarded = Slots(config.max_connections_per_address, "requests")
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Return the answer to *request*."""
@@ -66,10 +64,8 @@ class Application:
 
     async def _guarded(self, request: BaseRequest, address: str) -> web.StreamResponse:
         try:
-            if address == peer(request):
-                return await self._route(request)
-            with self._forwarded.taken(network_of(address), "this address"):
-                return await self._route(request)
+            self.connections.works(request, address)
+            return await self._route(request)
         except Refusal as refusal:
             return refusal.response()
         except (ConnectionError, web.RequestPayloadError):
@@ -197,6 +193,7 @@ async def _run(
     """Take connections until *stop*; what is being answered then may end."""
     server = Server(
         application.handle,
+        application.connections,
         config,
         access_log=None,
         logger=logger(config.warn),

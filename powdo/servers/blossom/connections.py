@@ -1,8 +1,9 @@
 """The connections of the server: how many there may be, and which give way to new ones.
 
 Rules:
-- a connection rests while no request of it is being answered; a request whose headers are not all there is
-  none yet, and a connection that rests for `header_timeout` is closed (aiohttp's keep-alive timeout);
+- a connection rests while no request of it is being answered, to the last byte; a request whose headers are
+  not all there is none yet, and a connection that rests for `header_timeout` is closed (aiohttp's keep-alive
+  timeout);
 - where there are too many, in all or from one address, the one that has rested longest is closed for a new
   one; if none rests, the new one is closed;
 - proxies that are trusted bring many clients: behind them requests are counted instead, by address.
@@ -20,9 +21,10 @@ from aiohttp.web_request import BaseRequest
 
 from powdo.servers.blossom.blobs import FilePart
 from powdo.servers.blossom.config import Config
+from powdo.servers.blossom.slots import Slots
 from powdo.servers.blossom.wire import Refusal
 from powdo.servers.descriptors import room_for
-from powdo.servers.proxies import network_of, within
+from powdo.servers.proxies import network_of, peer, within
 
 #: What a connection may have open: its socket, and a blob.
 _FILES = 2
@@ -39,12 +41,15 @@ class Connections:
         self._uncounted = config.uncounted + config.trusted_proxies
         self._networks: dict[web.RequestHandler, str] = {}
         self._resting: OrderedDict[web.RequestHandler, None] = OrderedDict()
+        #: For whom a trusted proxy's connections work, and how many for each of them.
+        self._clients: dict[web.RequestHandler, str] = {}
+        self._requests = Slots(config.max_connections_per_address, "requests")
         #: The connections from each network, in the order in which they last came to rest.
         self._of: dict[str, OrderedDict[web.RequestHandler, None]] = {}
 
-    def opened(self, connection: web.RequestHandler, peer: str) -> None:
-        """Count a new *connection*, which rests, or close it if there is no place for it."""
-        network = "" if within(peer, self._uncounted) else network_of(peer)
+    def opened(self, connection: web.RequestHandler, address: str) -> None:
+        """Count a new *connection* from *address*, which rests, or close it if there is no place for it."""
+        network = "" if within(address, self._uncounted) else network_of(address)
         there = self._of.get(network, OrderedDict())
         if (network and len(there) >= self._per_address and not self._give_way(there)) or (
             len(self._networks) >= self._most and not self._give_way(self._resting)
@@ -64,19 +69,25 @@ class Connections:
         longest.force_close()
         return True
 
-    def works(self, connection: web.RequestHandler) -> None:
-        """Keep *connection* while a request of it is being answered."""
-        self._resting.pop(connection, None)
+    def works(self, request: BaseRequest, address: str) -> None:
+        """Keep the connection of *request*, from *address*, until it is answered. Raises: Refusal 429."""
+        self._resting.pop(request.protocol, None)
+        if address != peer(request):
+            client = network_of(address)
+            self._requests.take(client, "this address")
+            self._clients[request.protocol] = client
 
     def rests(self, connection: web.RequestHandler) -> None:
-        """Let *connection* give way again."""
+        """Let *connection* give way again: its request has been answered."""
+        if client := self._clients.pop(connection, None):
+            self._requests.give_back(client)
         network = self._networks.get(connection)
         if network is not None:
             self._of[network].move_to_end(connection)
             self._resting[connection] = None
 
     def closed(self, connection: web.RequestHandler) -> None:
-        """Forget *connection*."""
+        """Forget *connection*; a request under way is told by `rests` when it ends."""
         network = self._networks.pop(connection, None)
         if network is not None:
             self._resting.pop(connection, None)
@@ -98,8 +109,8 @@ class _Protocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._counted.opened(self, str(peer[0]) if peer else "")
+        name = transport.get_extra_info("peername")
+        self._counted.opened(self, str(name[0]) if name else "")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
@@ -137,19 +148,18 @@ class _Protocol(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes our protocol for each connection, and has *handle* answer the requests."""
+    """Makes our protocol for each connection, which is counted by *connections*."""
 
     def __init__(
-        self, handle: Callable[[BaseRequest], Awaitable[web.StreamResponse]], config: Config, **kwargs: Any
+        self,
+        handle: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
+        connections: Connections,
+        config: Config,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(self._answer, keepalive_timeout=config.header_timeout, **kwargs)
-        self._handle = handle
-        self._counted = Connections(config)
+        super().__init__(handle, keepalive_timeout=config.header_timeout, **kwargs)
+        self._counted = connections
         self._patience = config.idle_timeout
-
-    async def _answer(self, request: BaseRequest) -> web.StreamResponse:
-        self._counted.works(request.protocol)
-        return await self._handle(request)
 
     def __call__(self) -> web.RequestHandler:
         """Return a protocol for one connection."""

@@ -21,19 +21,27 @@ class Slots:
         self._things = things
         self._taken: Counter[str] = Counter()
 
-    @contextmanager
-    def taken(self, key: str, whose: str, status: int = 429) -> Iterator[None]:
-        """Hold a slot of *key* until the block ends. Raises: Refusal with *status*."""
+    def take(self, key: str, whose: str, status: int = 429) -> None:
+        """Take a slot of *key*. Raises: Refusal with *status*."""
         if self._taken[key] >= self._most:
             reason = f"{whose} has {self._most} {self._things} under way, which is the limit"
             raise Refusal(status, reason, _LATER)
         self._taken[key] += 1
+
+    def give_back(self, key: str) -> None:
+        """Free a slot of *key*."""
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
+
+    @contextmanager
+    def taken(self, key: str, whose: str, status: int = 429) -> Iterator[None]:
+        """Hold a slot of *key* until the block ends. Raises: Refusal with *status*."""
+        self.take(key, whose, status)
         try:
             yield
         finally:
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+            self.give_back(key)
 
 
 class UploadSlots:

@@ -167,6 +167,21 @@ def test_requests_behind_a_proxy_count_by_address(tmp_path: Path) -> None:
             assert server.ask("GET", "/", X_Forwarded_For="192.0.2.2").status == 200
 
 
+def test_a_download_behind_a_proxy_counts_to_its_last_byte(tmp_path: Path) -> None:
+    """A client that takes its time with a blob has one request less meanwhile, and all of them after it."""
+    options = {"open": True, "trusted_proxies": _PROXY, "max_connections_per_address": 1}
+    data = os.urandom(32 << 20)
+    with running(tmp_path, **options) as server:
+        assert server.put(data).status == 201
+        with socket.create_connection(server.address, timeout=20) as peer:
+            head = f"GET /{sha(data)} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+            peer.sendall(head.encode())
+            assert peer.recv(12) == b"HTTP/1.1 200"
+            assert server.ask("GET", "/", X_Forwarded_For="192.0.2.1").status == 429
+            assert server.ask("GET", "/", X_Forwarded_For="192.0.2.2").status == 200
+        assert server.eventually(lambda: server.ask("GET", "/", X_Forwarded_For="192.0.2.1").status == 200)
+
+
 # --- slow clients ---
 
 

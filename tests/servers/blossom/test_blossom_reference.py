@@ -162,7 +162,7 @@ def test_stalled_uploads_of_one_key_block_nobody(tmp_path: Path) -> None:
 
 
 def test_a_delete_token_deletes_once_also_after_a_restart(tmp_path: Path) -> None:
-    """Used again while it is valid it is 401, whoever has got hold of it and whatever happened since; another is not."""
+    """Used again it is 401 for as long as it is valid, whatever happened since; another token is taken."""
     data = os.urandom(200)
     header, fresh = token("delete", sha(data)), token("delete", sha(data))  # most likely of one id
     for wished, said in ((204, 404), (401, 401)):

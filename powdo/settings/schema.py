@@ -185,7 +185,7 @@ def blossom_host(value: Any) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
-def retention(value: Any) -> "tuple[Rule, ...]":
+def retention_rules(value: Any) -> "tuple[Rule, ...]":
     """Return the rules in the tables [[blossom.retention]]."""
     from powdo.settings.retention import parse_rules
 
@@ -320,7 +320,7 @@ class Blossom(NamedTuple):
     open: Annotated[bool, flag] = False
     max_size: Annotated[int, parse_size] = 64 << 20
     mirror_hosts: Annotated[tuple[str, ...], many(blossom_host)] = ()
-    retention: Annotated["tuple[Rule, ...]", retention] = ()
+    retention: Annotated["tuple[Rule, ...]", retention_rules] = ()
     private: Annotated[bool, flag] = False
     quota: Annotated[int, amount] = 10 << 30
     quota_blobs: Annotated[int, some] = 100_000

@@ -46,7 +46,7 @@ COMMANDS = {
     "timesheets": "Show the timesheets that the rules make of what was ingested.",
     "kimai-sync": "Create, change and delete timesheets in Kimai; what a person changed there is kept.",
     "allow": "Keep the relay's allowlist in step, and serve one beside another relay.",
-    "relay": "Run the relay, or make its decision for strfry.",
+    "relay": "Run the relay and look after it, or make its decision for strfry.",
     "blossom": "Run the Blossom server, and look after what it keeps.",
     "demo": "Run the whole line on this machine with a sample day.",
 }

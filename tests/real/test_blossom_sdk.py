@@ -80,12 +80,11 @@ def test_the_sdk_has_a_blob_mirrored(tmp_path: Path) -> None:
 def test_the_sdk_is_refused_with_a_reason_it_shows(tmp_path: Path) -> None:
     """A stranger's upload and another's deletion end in the SDK as errors with our words."""
     (tmp_path / "blob").write_bytes(b"a blob")
-    secret = BEN.secret_bytes()
-    with running(tmp_path / "server", allow=(ANA.pubkey,)) as server:
-        refused = _sdk("upload", server.url, str(tmp_path / "blob"), secret=secret)
+    with running(tmp_path / "server", allow=(ANA.pubkey, BEN.pubkey)) as server:
+        refused = _sdk("upload", server.url, str(tmp_path / "blob"), secret=bytes([9]) * 32)
         assert "this key is not on the allowlist" in refused["error"]
         _sdk("upload", server.url, str(tmp_path / "blob"))
-        refused = _sdk("delete", server.url, sha(b"a blob"), secret=secret)
+        refused = _sdk("delete", server.url, sha(b"a blob"), secret=BEN.secret_bytes())
         assert "belongs to another key" in refused["error"]
 
 

@@ -8,6 +8,7 @@ import re
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
@@ -132,13 +133,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 
     Raises: BusyError, CannotCreateError, ConfigurationError.
     """
-    with alone(config.data):
+    with alone(config.data), closing(_listen(config)) as listener:
         storage = Folder(config.data)
         storage.prepare()
         allowlist = Allowlist(
             config.allowlist or config.data / "allowlist.json", config.allow, warn=config.warn
         )
-        listener = _listen(config)
         metadata = Metadata(config.data / FILE, Retention(config.retention))
         executor = ThreadPoolExecutor(_SYNCING_THREADS, "blossom-sync")
         try:
@@ -162,7 +162,6 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         finally:
             executor.shutdown()
             await metadata.close()
-            listener.close()
 
 
 def _listen(config: Config) -> socket.socket:

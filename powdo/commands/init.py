@@ -196,7 +196,7 @@ def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
     """Set up a public server: a relay and a Blossom server.
 
     Each has a data directory of its own, and both have one allowlist. One with a URL believes a TLS proxy
-    on this machine where its clients come from.
+    on this machine where its clients come from. Blobs are kept for 30 days.
     """
     from powdo.settings import environment
     from powdo.settings.paths import data_dir, private_dir
@@ -215,6 +215,7 @@ def server(run: Run, relay: str | None, blossom: str | None, yes: bool) -> None:
         )
         for name, listen, url in (("relay", "127.0.0.1:7777", relay), ("blossom", "127.0.0.1:3000", blossom))
     ]
+    sections.append(_section("[blossom.retention]", [("keep", "30d")]))
     settings = _write_configuration(run, sections, [], yes=yes)
     for path in (settings.relay.data, settings.blossom.data):
         if path is not None:

@@ -123,6 +123,7 @@ def test_an_operator_and_a_server_are_set_up(powdo, own_world: Path):
     assert content["relay"]["trusted_proxy"] == ["127.0.0.1/32", "::1/128"]
     assert "trusted_proxy" not in content["blossom"]  # no URL, no proxy
     assert content["relay"]["allowlist"] == content["blossom"]["allowlist"]
+    assert content["blossom"]["retention"] == [{"keep": "30d"}]
 
 
 def test_the_master_key_of_the_environment_is_used_and_not_written(powdo, own_world: Path):

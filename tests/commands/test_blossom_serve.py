@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from powdo.nips.bech32 import encode_npub
 from tests.blossom_server import ANA, BEN, Blossom, sha, token
+from tests.parts import needed
 
 
-def _start(folder: Path, *flags: str, settings: str = "") -> subprocess.Popen[bytes]:
+def _start(
+    folder: Path, *flags: str, settings: str = "", before: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     config = folder / "powdo.toml"
     config.write_text(settings)
     config.chmod(0o600)
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
     return subprocess.Popen(
-        [sys.executable, "-m", "powdo", "blossom", "serve", *flags],
+        [*before, sys.executable, "-m", "powdo", "blossom", "serve", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=inherited
@@ -104,3 +109,55 @@ def test_a_server_nobody_may_use_warns(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, messages = process.communicate(timeout=20)
     assert b"warning: nobody may upload" in messages
+
+
+def test_limits_are_settings(tmp_path: Path) -> None:
+    """What one key may keep is told by [blossom], and by the server where it refuses."""
+    settings = '[blossom]\nquota = "1KiB"\nquota_blobs = 2\nmin_free = 0\n'
+    flags = ("--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0", "--open")
+    with _start(tmp_path, *flags, settings=settings) as process:
+        try:
+            server = _ready(process, tmp_path)
+            assert server.put(bytes(1025)).reason == "a key may keep 1024 bytes in all"
+            assert [server.put(data).status for data in (b"a", b"b", b"c")] == [201, 201, 507]
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def test_too_few_open_files_are_told_and_do_no_harm(tmp_path: Path) -> None:
+    """Under a low hard limit there are fewer connections, and those that rest still give way."""
+    flags = ("--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0", "--open")
+    prlimit = needed("prlimit")
+    with _start(tmp_path, *flags, before=(prlimit, "--nofile=100:100")) as process, ExitStack() as stack:
+        try:
+            server = _ready(process, tmp_path)
+            for _ in range(150):
+                stack.enter_context(socket.create_connection(server.address, timeout=5))
+            assert [server.put(os.urandom(9)).status for _ in range(3)] == [201] * 3
+        finally:
+            process.send_signal(signal.SIGTERM)
+        _, messages = process.communicate(timeout=20)
+    # asyncio accepts a whole backlog before any of it can be closed, so there may be a moment without files
+    first, *others = messages.decode().splitlines()
+    assert first == "powdo blossom serve: warning: the limit of open files leaves room for 18 connections"
+    assert all("too many open files" in line for line in others)
+
+
+def test_a_proxy_that_is_not_named_is_told(tmp_path: Path) -> None:
+    """Behind a proxy that is not trusted all clients have one address."""
+    flags = (
+        "--data",
+        str(tmp_path / "data"),
+        "--listen",
+        "127.0.0.1:0",
+        "--open",
+        "--url",
+        "https://b.example",
+    )
+    for more, told in (((), b"count as one address"), (("--trusted-proxy", "127.0.0.1/32"), b"")):
+        with _start(tmp_path, *flags, *more) as process:
+            _ready(process, tmp_path)
+            process.send_signal(signal.SIGTERM)
+            _, messages = process.communicate(timeout=20)
+        assert told in messages
+        assert bool(messages) == bool(told)

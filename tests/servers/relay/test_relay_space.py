@@ -66,6 +66,34 @@ def test_space_of_old_wraps_is_given_back_while_events_come_in(tmp_path: Path) -
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_pages_are_read_from_a_file_that_shrinks_meanwhile(tmp_path: Path) -> None:
+    """Readers have the file mapped: what a checkpoint cuts off it is nothing that they still read."""
+    old, kept = int(time.time()) - 2 * DAY, [signed(ALICE, content=f"{n}" + "x" * 3000) for n in range(200)]
+
+    async def scenario() -> None:
+        async with running_relay(tmp_path, OPEN) as url, client(url) as writer:
+            for event in kept[:100]:
+                assert (await writer.publish(event))[0]
+        fill(tmp_path, 8000, at=old)
+        before = size(tmp_path)
+        policy = Policy(allowed=(), open=True, limits=Limits(retention=DAY))
+        async with running_relay(tmp_path, policy) as url, client(url) as reader, client(url) as writer:
+            deadline = time.monotonic() + 30
+            for event in kept[100:]:
+                assert (await writer.publish(event))[0]
+            known = {event.id for event in kept}
+            asked = 0
+            while size(tmp_path) > before // 4 and time.monotonic() < deadline:
+                assert set(await reader.ids({"kinds": [1]})) == known
+                assert (await writer.publish(signed(ALICE, 7, content=str(asked))))[0]
+                asked += 1
+            assert set(await reader.ids({"kinds": [1]})) == known
+            assert asked > 0
+        assert size(tmp_path) <= before // 4
+
+    asyncio.run(scenario())
+
+
 def test_an_eighth_is_kept_and_a_file_that_cannot_shrink_is_left_alone(tmp_path: Path) -> None:
     """Pages go in slices until an eighth is free; a file made without auto_vacuum is not asked again."""
     for mode, slices in (("INCREMENTAL", [True, True, True, False, False]), ("NONE", [False])):

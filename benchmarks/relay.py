@@ -130,7 +130,7 @@ class World:
         try:
             begun = time.perf_counter()
             for number in range(QUERIES):
-                count = await _page(wire, readers[number % READ].pubkey)
+                count = await page(wire, readers[number % READ].pubkey)
                 if count != PAGE:
                     raise RuntimeError(f"{peer.name} shows {count} of {PAGE}")
             return time.perf_counter() - begun
@@ -154,7 +154,8 @@ class World:
                 wire.close()
 
 
-async def _page(wire: Wire, recipient: str) -> int:
+async def page(wire: Wire, recipient: str) -> int:
+    """Return how many events the relay shows when *recipient*'s `PAGE` newest wraps are asked for."""
     count = 0
     done = asyncio.get_running_loop().create_future()
 

@@ -44,7 +44,7 @@ _PRAGMAS = (
     "busy_timeout=10000",
 )
 #: Each event has a page of its own, and a page of 500 of them is read from all over the file: mapped, that
-#: takes half the time. An error of the disk then ends the process instead of the query; nothing is lost by it.
+#: takes half the time. An error of the disk then ends the process and not the query; nothing is lost by it.
 _READING = ("query_only=ON", "cache_size=-32768", f"mmap_size={1 << 40}")
 
 Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]

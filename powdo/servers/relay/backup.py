@@ -72,7 +72,7 @@ def _refuse(target: Path) -> None:
 def _copy(db: sqlite3.Connection, part: Path, progress: Callable[[int], object]) -> None:
     """Write the copy in a thread, so that a signal breaks it off at once. Raises: OutputError."""
     failed: list[sqlite3.Error] = []
-    stopped = threading.Event()
+    stopped, ended = threading.Event(), threading.Event()
     db.set_progress_handler(stopped.is_set, _STEPS)
 
     def copy() -> None:
@@ -82,21 +82,23 @@ def _copy(db: sqlite3.Connection, part: Path, progress: Callable[[int], object])
             db.execute("VACUUM INTO ?", (str(part),))
         except sqlite3.Error as error:
             failed.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=copy)
     done = 0
     try:
         with _undisturbed():
             thread.start()
-        while thread.is_alive():
-            thread.join(_LOOK_AGAIN)
+        # join(), interrupted by a signal, takes the thread for ended before Python 3.13.
+        while not ended.wait(_LOOK_AGAIN):
             size = part.stat().st_size
             progress(size - done)
             done = size
     finally:
         stopped.set()
         if thread.ident is not None:
-            thread.join()
+            ended.wait()
     if failed:
         raise OutputError(f"cannot write '{part}': {failed[0]}")
 

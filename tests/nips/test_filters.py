@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_relay import matches
 
 from powdo.errors import BadRecordError
 from powdo.nips.event import Event
@@ -52,6 +53,24 @@ def test_matches_as_the_nip_says(obj: dict[str, Any]) -> None:
         ]
     )
     assert Filter.from_json(obj).matches(EVENT) is expected
+
+
+EVENTS = st.builds(
+    Event,
+    id=st.sampled_from([A, B]),
+    pubkey=st.sampled_from([A, B, C]),
+    created_at=NUMBER,
+    kind=st.sampled_from([1, 7, 1059]),
+    tags=st.lists(st.lists(st.sampled_from(["p", "t", "T", "x", "", A, C]), min_size=1, max_size=3)),
+    content=st.just(""),
+    sig=st.just("0" * 128),
+)
+
+
+@given(FILTERS, EVENTS)
+def test_any_event_matches_as_a_plain_search_says(obj: dict[str, Any], event: Event) -> None:
+    """Whatever its tags, an event matches where comparing one by one finds it."""
+    assert Filter.from_json(obj).matches(event) is matches(event, obj)
 
 
 @pytest.mark.parametrize("obj", [{"ids": []}, {"authors": []}, {"kinds": []}, {"#p": []}, {"#t": []}])

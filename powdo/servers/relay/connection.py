@@ -159,12 +159,15 @@ class Connection:
 
     async def _on_event(self, event: Event) -> None:
         """Have *event* verified, when it is paid for: that is what costs."""
-        paid = self._is_member() or self._meter.may_publish(time.monotonic())
-        if not paid:
+        context = self._context
+        if not self._is_member() and not self._meter.may_publish(time.monotonic()):
             self._ok(event.id, False, _TOO_FAST)
             return
+        if context.verifier.waiting() + context.store.waiting() >= self._limits.waiting:
+            self._ok(event.id, False, "rate-limited: the relay is busy")
+            return
         self._in_flight += 1
-        self._context.verifier.submit(event, partial(self._on_verified, event))
+        context.verifier.submit(event, partial(self._on_verified, event))
         while self._in_flight >= self._limits.in_flight:
             self._free = asyncio.get_running_loop().create_future()
             await self._free
@@ -178,8 +181,6 @@ class Connection:
         elif is_ephemeral(event.kind):
             self._answer(event.id, True, "")
             self._context.hub.deliver(event, event.to_bytes())
-        elif self._context.store.waiting() >= self._limits.waiting:
-            self._answer(event.id, False, "rate-limited: the relay is busy")
         else:
             self._context.store.submit(Write(event, event.to_bytes(), self, now, verdict.stranger))
 

@@ -35,6 +35,10 @@ class Verifier:
         )
         self._thread.start()
 
+    def waiting(self) -> int:
+        """Return how many events wait for the thread."""
+        return self._queue.qsize()
+
     def submit(self, event: Event, answer: Answer) -> None:
         """Have *event* verified."""
         self._queue.put((event, answer))

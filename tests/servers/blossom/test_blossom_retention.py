@@ -19,6 +19,7 @@ from powdo.servers.blossom.storage import Folder
 from powdo.servers.blossom.tables import NEVER
 from powdo.settings.retention import Rule
 from tests.blossom_server import ANA, BEN, Blossom, Reply, running, sha, token
+from tests.servers.blossom.origin import DATA, Origin, mirror
 
 _DAY = 86400
 _OCTETS = "application/octet-stream"
@@ -126,6 +127,15 @@ def test_a_wish_that_is_no_moment_to_come_is_refused(blossom: Blossom, text: str
     assert (put.status, asked.status) == (400, 400)
     assert "X-Expiration" in (put.reason or "")
     assert _head(blossom, data).status == 404
+
+
+def test_a_mirrored_blob_has_the_end_that_was_wished(mirroring: Blossom, origin: Origin) -> None:
+    """PUT /mirror takes X-Expiration as an upload does, before it asks the origin."""
+    end = int(time.time()) + 600
+    assert mirror(mirroring, f"{origin.url}/{sha(DATA)}", X_Expiration="soon").status == 400
+    assert origin.requests == []
+    assert mirror(mirroring, f"{origin.url}/{sha(DATA)}", X_Expiration=str(end)).status == 201
+    assert _sunset(_head(mirroring, DATA)) == end
 
 
 def test_the_latest_end_wins(tmp_path: Path) -> None:

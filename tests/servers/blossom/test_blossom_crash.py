@@ -40,7 +40,7 @@ def _check(folder: Path, there: Sequence[bytes], gone: Sequence[bytes] = ()) -> 
             assert server.ask("GET", f"/{sha(data)}").body == data
         for data in gone:
             assert server.ask("HEAD", f"/{sha(data)}").status == 404
-        assert list((folder / "incoming").iterdir()) == []
+    assert list((folder / "incoming").iterdir()) == []
     with closing(tables.open_beside(folder)) as db:
         assert list(check(db, Folder(folder), lambda _: None)) == []
 

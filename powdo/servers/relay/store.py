@@ -34,17 +34,19 @@ _BATCH = 512
 _SWEEP = 60.0
 _SLICE = 100
 #: Pages given back to the system at a time: a mebibyte, which keeps the writer for some 5 ms.
-_PAGES = 256
-#: The first counts in a new file only, and only before any other.
+_PAGES = 128
+#: The first two count in a new file only, and only before any other. Two wraps or three fit into 8 KiB, which
+#: makes the file a third smaller than one page for each, and SQLite maps 2 GiB of it at most.
 _PRAGMAS = (
+    "page_size=8192",
     "auto_vacuum=INCREMENTAL",
     "journal_mode=WAL",
     "synchronous=FULL",
     "cache_size=-65536",
     "busy_timeout=10000",
 )
-#: Each event has a page of its own, and a page of 500 of them is read from all over the file: mapped, that
-#: takes half the time. An error of the disk then ends the process and not the query; nothing is lost by it.
+#: The newest 500 wraps of somebody lie all over the file: mapped, reading them takes half the time. An error
+#: of the disk then ends the process and not the query; nothing is lost by it.
 _READING = ("query_only=ON", "cache_size=-32768", f"mmap_size={1 << 40}")
 
 Delivered = Callable[[Sequence[tuple[Write, Outcome]]], None]

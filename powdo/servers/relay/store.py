@@ -1,10 +1,10 @@
-"""Where events are kept: SQLite in WAL mode, one thread that writes, two that read.
+"""Where events are kept: SQLite in WAL mode, one thread that writes, three that read.
 
 Rules:
 - a write is answered only after its transaction is on the disk (synchronous=FULL); all that waits while
   one transaction is committed goes into the next, so a slow disk costs delay and not throughput;
 - what cannot be stored is answered with an error, never with silence;
-- readers have their own connections and see whole transactions only.
+- readers have their own connections and see whole transactions only; gift wraps have readers of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 from powdo.errors import BusyError, CannotCreateError, OutputError
 from powdo.nips.filters import Filter
 from powdo.servers.relay.limits import Limits
+from powdo.servers.relay.policy import WRAPS
 from powdo.servers.relay.query import Value, select
 from powdo.servers.relay.tables import give_back, make_tables
 from powdo.servers.relay.writing import Outcome, Write, store_event, sweep
@@ -84,7 +85,8 @@ class Store:
         self.begun = 0
         self.handed_on = 0
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
+        self._wraps = ThreadPoolExecutor(2, thread_name_prefix="relay-reader")
+        self._others = ThreadPoolExecutor(1, thread_name_prefix="relay-reader")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,7 +119,8 @@ class Store:
     def stop(self) -> None:
         """Write what waits and then no more; break off what is being read."""
         self._queue.put(None)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._wraps, self._others):
+            threads.shutdown(wait=False, cancel_futures=True)
         for connection in self._opened:
             connection.interrupt()
 
@@ -130,7 +133,8 @@ class Store:
         self.stop()
         if self._writer.is_alive():
             self._writer.join()
-        self._readers.shutdown()
+        for threads in (self._wraps, self._others):
+            threads.shutdown()
         for connection in (*self._opened, self._db):
             connection.close()
         os.close(self._lock)
@@ -206,7 +210,7 @@ class Store:
         wanted = select("raw", asked, readers=readers, now=int(time.time()), limit=limit)
         if wanted is None:
             return []
-        rows = await self._read(*wanted)
+        rows = await self._read(*wanted, self._threads([asked]))
         return [(event_id, raw) for _, event_id, raw in rows]
 
     async def count(self, filters: Sequence[Filter], readers: Sequence[str]) -> int:
@@ -217,15 +221,21 @@ class Store:
             return 0
         union = " UNION ".join(f"SELECT seq FROM ({sql})" for sql, _ in parts)  # noqa: S608  # as below
         values = [value for _, bound in parts for value in bound]
-        rows = await self._read(f"SELECT count(*) FROM ({union})", values)  # noqa: S608  # our own words
+        sql = f"SELECT count(*) FROM ({union})"  # noqa: S608  # our own words
+        rows = await self._read(sql, values, self._threads(filters))
         return int(rows[0][0])
 
-    async def _read(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
+    def _threads(self, filters: Sequence[Filter]) -> ThreadPoolExecutor:
+        """Return who reads: gift wraps cost little, and do not wait for what is asked of all the rest."""
+        wraps = all(asked.kinds is not None and WRAPS.issuperset(asked.kinds) for asked in filters)
+        return self._wraps if wraps else self._others
+
+    async def _read(
+        self, sql: str, values: Sequence[Value], threads: ThreadPoolExecutor
+    ) -> list[tuple[Any, ...]]:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._readers, lambda: self._reader().execute(sql, values).fetchall()
-            )
+            return await loop.run_in_executor(threads, lambda: self._reader().execute(sql, values).fetchall())
         except (sqlite3.Error, UnicodeError, OverflowError, RuntimeError) as error:  # the last: shut down
             raise OutputError(f"cannot read '{self._file}': {error}") from None
 

@@ -7,8 +7,10 @@ import json
 import re
 import secrets
 import socket
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from relay_helpers import new_key, signed, wrap_for
@@ -17,6 +19,7 @@ from relay_wire import Line, Served, connect_line, publish, relay_process, say
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event
 from powdo.nips.nip42 import auth_event
+from powdo.servers.relay.tables import make_tables
 
 READERS, RECIPIENTS, STALLED, WRITERS, NOTES = 400, 100, 5, 4, 40
 NOTE, LARGE, WRAP = 1, 2, 1059
@@ -191,3 +194,37 @@ def test_those_who_ask_and_do_not_read(tmp_path: Path) -> None:
     with relay_process(tmp_path, "--open") as served:
         asyncio.run(main())
         assert served.stderr.read_text() == ""
+
+
+def test_what_strangers_ask_does_not_keep_wraps_waiting(tmp_path: Path) -> None:
+    """Who asks for their wraps is answered while strangers' dear questions of all the rest are still open."""
+    key, authors = new_key(), [secrets.token_bytes(32) for _ in range(500)]
+    with closing(sqlite3.connect(tmp_path / "relay.sqlite", isolation_level=None)) as db:
+        make_tables(db, 1)
+        db.execute("BEGIN")
+        db.executemany(
+            "INSERT INTO event (id, pubkey, created_at, kind, received_at, stranger, raw) "
+            "VALUES (randomblob(32), ?, ?, ?, 1, 0, x'00')",
+            ((authors[number % 500], number, number % 3 + 1) for number in range(40_000)),
+        )
+        db.execute("COMMIT")
+    dear = say("COUNT", "c", {"authors": [item.hex() for item in authors], "kinds": list(range(1, 1000))})
+
+    async def main() -> None:
+        answers: list[bytes] = []
+        reader = Reader(key)
+        await reader.connect(served, {"limit": 0})
+        strangers = [await connect_line(served, answers.append) for _ in range(20)]
+        for stranger in strangers:
+            stranger.transport.write(dear * 5)
+        while sum(answer.startswith(b'["COUNT"') for answer in answers) < 2:
+            await asyncio.sleep(0.01)
+        reader.ready.clear()
+        reader.line.transport.write(say("REQ", "mine", {"kinds": [WRAP], "#p": [key.pubkey]}))
+        await reader.ready.wait()
+        assert sum(answer.startswith(b'["COUNT"') for answer in answers) < 20
+        for line in (reader.line, *strangers):
+            await line.cut()
+
+    with relay_process(tmp_path, "--open") as served:
+        asyncio.run(main())

@@ -45,6 +45,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO retention VALUES ('[]')",
     ),
     usage.STEP,
+    ("CREATE INDEX spent_expires ON spent (expires)",),  # each deletion forgets what has expired
 )
 
 

@@ -206,13 +206,14 @@ def main() -> None:
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         soak = run(Path(place) / "data", seconds=told.seconds, clients=told.clients, seed=told.seed)
-    mib = [each / (1 << 20) for each in soak.memory]
+    tenth = max(len(soak.memory) // 10, 1)
+    mib = [f"{max(soak.memory[at : at + tenth]) / (1 << 20):.1f}" for at in range(0, len(soak.memory), tenth)]
     print(
         f"{told.seconds:.0f} s, {told.clients} clients, seed {told.seed}: {dict(sorted(soak.done.items()))}"
     )
     print(
-        f"RSS MiB: first {mib[0]:.1f}, greatest {max(mib):.1f}, last {mib[-1]:.1f}, growth "
-        f"{soak.growth() / (1 << 20):+.1f}; descriptors left over {soak.descriptors[-1]}"
+        f"RSS MiB, greatest of each tenth: {' '.join(mib)}; growth {soak.growth() / (1 << 20):+.1f}; "
+        f"descriptors left over: {soak.descriptors[-1]}"
     )
     for line in soak.wrong:
         print(line)

@@ -17,7 +17,7 @@ from powdo.servers.blossom.origins import fetching
 from powdo.servers.blossom.uploads import Offer, Uploads, wished_end
 from powdo.servers.blossom.wire import Refusal
 
-_LONGEST_WISH = 8192
+_LONGEST_BODY = 8192
 #: What would be the fault of the sender of a body is the origin's here, and bytes that the token does not
 #: name are a conflict (BUD-04).
 _BLAME = {400: 502, 408: 502, 411: 502, 401: 409}
@@ -36,7 +36,7 @@ class Mirror:
         if not token.hashes:
             raise Refusal(401, "token names no blob")
         wish = wished_end(request)
-        url = self._allowed(await self._wish(request))
+        url = self._allowed(await self._named(request))
         try:
             with self._uploads.slot(request, token):
                 return await self._fetch(url, token, claimed, wish)
@@ -54,22 +54,22 @@ class Mirror:
             with self._uploads.room(offer) as room:
                 return await self._uploads.take(offer, room, origin.content)
 
-    async def _wish(self, request: BaseRequest) -> str:
+    async def _named(self, request: BaseRequest) -> str:
         """Return the URL in the body. Raises: Refusal 400, 408, 413."""
         body = b""
         try:
             async with asyncio.timeout(self._config.idle_timeout):
                 while data := await request.content.readany():
                     body += data
-                    if len(body) > _LONGEST_WISH:
-                        raise Refusal(413, f"a wish is limited to {_LONGEST_WISH} bytes")
+                    if len(body) > _LONGEST_BODY:
+                        raise Refusal(413, f"the body is limited to {_LONGEST_BODY} bytes")
         except TimeoutError:
             raise Refusal(408, "the body came too slowly", {"Connection": "close"}) from None
         try:
-            wish = decode_json(body)
+            value = decode_json(body)
         except BadRecordError:
-            wish = None
-        url = wish.get("url") if isinstance(wish, dict) else None
+            value = None
+        url = value.get("url") if isinstance(value, dict) else None
         if not isinstance(url, str):
             raise Refusal(400, 'the body is not {"url": ...}')
         return url

@@ -183,6 +183,7 @@ def test_sums_survive_a_restart_and_are_made_for_older_tables(tmp_path: Path) ->
             db.execute(f"DROP TRIGGER {trigger}")
         db.execute("DROP TABLE usage")
         db.execute("DROP TABLE removed")
+        db.execute("DROP INDEX spent_expires")
         db.execute("PRAGMA user_version = 2")
         db.commit()
     with running(tmp_path, allow=_BOTH, quota=1000, capacity=1000) as server:

@@ -222,7 +222,7 @@ def test_fsck_finds_and_repairs_all_that_is_wrong(blossom: Run, tmp_path: Path) 
     found = _lines(done)
     assert {item["sha256"]: item["problem"] for item in found} == {**wrong, None: "stray"}
     assert not any(item["repaired"] for item in found)
-    assert b"7 things in" in done.stderr
+    assert b"has 7 problems" in done.stderr
     assert b"hint: --repair" in done.stderr
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
     done = blossom("fsck", "--repair", "--json")

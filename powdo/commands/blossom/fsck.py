@@ -52,6 +52,6 @@ def fsck(run: Run, data: Path | None, repair: bool, json: bool, headers: bool) -
         run.table(found, json=False, headers=headers)
     if left := sum(not each["repaired"] for each in found):
         raise PeerProtocolError(
-            f"{left} things in '{folder}' are not as they should be",
+            f"'{folder}' has {left} problem{'s' if left > 1 else ''}",
             hint=None if repair else "--repair puts right what can be",
         )

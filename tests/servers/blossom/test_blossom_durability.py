@@ -190,6 +190,31 @@ def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None
     asyncio.run(check())
 
 
+def test_a_crowd_of_changes_takes_a_few_commits(tmp_path: Path) -> None:
+    """What arrives while the disk syncs shares the next commit."""
+    needed("strace")
+    program = (
+        "import asyncio, pathlib, sys\n"
+        "from powdo.servers.blossom.metadata import Metadata\n"
+        "from powdo.servers.blossom.rows import Blob\n"
+        "async def main():\n"
+        "    metadata = Metadata(pathlib.Path(sys.argv[1]))\n"
+        "    blobs = [Blob(f'{number:064x}', 1, 'a/b', 1) for number in range(400)]\n"
+        "    await asyncio.gather(*(metadata.add(blob, '0' * 64) for blob in blobs))\n"
+        "    await metadata.close()\n"
+        "asyncio.run(main())"
+    )
+    trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o", str(trace)]
+    subprocess.run(
+        [*traced, sys.executable, "-c", program, str(tmp_path / "m.sqlite")],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        check=True,
+        timeout=60,
+    )
+    assert 0 < len(re.findall(r"sync\(\d+<[^>]*m\.sqlite-wal>", trace.read_text())) < 40
+
+
 def test_a_change_cut_off_leaves_no_file_without_a_row(tmp_path: Path) -> None:
     """A blob whose row was never committed goes at the next start; one that has its row stays."""
     data, lost, gone = (os.urandom(1000) for _ in range(3))

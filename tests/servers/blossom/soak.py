@@ -1,8 +1,8 @@
 """Clients that come, go and are killed, for minutes: python -m tests.servers.blossom.soak [--seconds N].
 
 The server must keep its memory and its descriptors, leave no temporary file, and in the end have every blob
-that it said 201 to and nobody has deleted. The 10 seconds of it in test_blossom_soak.py find what is
-grossly wrong; 600 seconds find what leaks.
+that it said 201 to and nobody has deleted, each file with its row. The 10 seconds of it in
+test_blossom_soak.py find what is grossly wrong; 600 seconds find what leaks.
 """
 
 from __future__ import annotations
@@ -192,6 +192,9 @@ def run(data: Path, *, seconds: float, clients: int = 8, seed: int = 0) -> Soak:
         process.send_signal(signal.SIGTERM)
         if (status := process.wait(30)) != -signal.SIGTERM:
             soak.wrong.append(f"the server ended with {status}")
+    fsck = [sys.executable, "-m", "powdo", "blossom", "fsck", "--json", "--data", str(data)]
+    checked = subprocess.run(fsck, env=_ENVIRONMENT, capture_output=True, text=True)
+    soak.wrong += (checked.stdout + checked.stderr).splitlines()
     soak.wrong += data.with_suffix(".stderr").read_text().splitlines()
     soak.wrong += [f"left in incoming: {path.name}" for path in (data / "incoming").iterdir()]
     return soak

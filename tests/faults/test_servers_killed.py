@@ -84,7 +84,9 @@ def test_servers_killed_while_lines_run_lose_nothing(place: World, seed: int) ->
     for cut in story.export.cuts:
         story.side.text(*story.capture(cut))
     with _killing(place.servers, random.Random(seed)) as ends:
-        for _ in range(2):
+        for number in range(10):
+            if number > 1 and len(ends) > 1:
+                break
             run = run_line(story.side, SEND, patience=3) | run_line(operator, RECEIVE, patience=3)
             assert set(run.values()) <= {0, 75}, (run, story.told())
             due = sqlite3.connect(operator.state / "dvm.sqlite", timeout=20)

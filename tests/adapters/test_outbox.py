@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,7 @@ TestOutboxMachine = OutboxMachine.TestCase
 _CRASH = """
 import os, signal, sqlite3, sys
 from pathlib import Path
+from threading import Barrier
 from powdo.adapters.outbox import Outbox
 from tests.outbox_steps import bundle, capture
 from powdo.records import Capture
@@ -315,3 +317,34 @@ def test_a_damaged_or_forbidden_outbox_is_told(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotCreateError, match="cannot create"):
         Outbox(tmp_path / "file" / "state")
+
+
+_FIRST_RUNS = """
+import sys, time
+from pathlib import Path
+from powdo.adapters.outbox import Outbox
+
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+begin = float(sys.stdin.readline())
+for number in range(30):
+    time.sleep(max(0, begin + number / 30 - time.time()))
+    Outbox(Path(sys.argv[1], str(number))).close()
+"""
+
+
+def test_first_runs_at_once_all_open_it(tmp_path: Path) -> None:
+    """SQLite lets one of them turn a new file to WAL, and tells the others at once that it is locked."""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _FIRST_RUNS, tmp_path],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(6)
+    ]  # fmt: skip
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    begin = str(time.time() + 0.1)
+    told = [run.communicate(begin, timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 6, told

@@ -70,11 +70,24 @@ class Store:
         with self._errors():
             self._db = sqlite3.connect(file, timeout=patience, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead(patience)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
             self._db.execute("PRAGMA secure_delete=ON")  # the key of a dropped bundle is overwritten
             self._db.executescript(_SCHEMA)
+
+    def _write_ahead(self, patience: float) -> None:
+        """Turn to WAL; of several first runs SQLite refuses all but one at once, whatever the timeout."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def close(self) -> None:
         """Close the database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from tests.servers.blossom.origin import DATA, Origin, certificate_of, mirror, s
         ("http://169.254.169.254/latest", 400),
         ("http://2130706433/x", 400),
         ("http://0x7f000001/x", 400),
-        ("http://[::ffff:127.0.0.1]:{port}/x", 400),
+        # Python 3.13 writes such an address as it is here; by earlier ones the URL is refused sooner.
+        ("http://[::ffff:127.0.0.1]:{port}/x", 403 if sys.version_info >= (3, 13) else 400),
         ("https://[::ffff:127.0.0.1]:{port}/x", 403),
         ("https://127.0.0.1:{port}/x", 403),
         ("http://127.0.0.1:1/x", 403),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -25,6 +25,7 @@ __all__ = [
     "group",
     "network_options",
     "pending_option",
+    "period_options",
     "relay_urls",
     "report_options",
     "since_until_options",
@@ -235,6 +236,40 @@ def since_until_options(function: F) -> F:
         metavar="T",
         help="Only what is from T on: RFC 3339, a date, or a word such as monday, yesterday, 2w.",
     )(function)
+
+
+def period_options(function: F) -> F:
+    """Add --since, --until and --last, as one `period` whose words are known to be sound."""
+    from functools import wraps
+
+    @wraps(function)
+    def named(*args: Any, since: str | None, until: str | None, last: str | None, **flags: Any) -> Any:
+        from powdo.errors import ConfigurationError, UsageError
+        from powdo.settings.periods import Period
+
+        if last is not None and (since is not None or until is not None):
+            raise UsageError("--last says it all", hint="leave --since and --until out")
+        period = Period(datetime.now().astimezone(), since, until, last)
+        try:
+            period.within()
+        except ConfigurationError as error:
+            raise UsageError(error.message) from None
+        return function(*args, period=period, **flags)
+
+    options = (
+        click.option(
+            "--last", metavar="PERIOD", help="Only the last 7d, 2w, 8h, or the last day, week, month or year."
+        ),
+        click.option("--until", metavar="T", help="Only what is before T (as --since)."),
+        click.option(
+            "--since",
+            metavar="T",
+            help="Only what is from T on: RFC 3339, a date, or a word such as monday, yesterday, 2w.",
+        ),
+    )
+    for option in options:
+        named = option(named)
+    return cast(F, named)
 
 
 def relay_urls(urls: tuple[str, ...]) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _FATAL = (ConfigurationError, KeyRejectedError, OutputError, UsageError)
 _REMEMBERED = 65536
 _SHORTEST_WAIT = 1.0
+#: What a spreadsheet begins to calculate at.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Run:
@@ -92,6 +94,11 @@ class Run:
         )
         stdio.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
 
+    def csv(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write *rows* as comma-separated values (RFC 4180), the names first; see `csv_text`."""
+        if rows:
+            stdio.write_bytes(csv_text(rows).encode("utf-8", "backslashreplace"))
+
     def stage(
         self,
         files: Sequence[str],
@@ -118,6 +125,25 @@ class Run:
                 stage.take_line(line)
             elif not lines.ended and pending is not None:
                 stage.take_all(pending())
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return *rows* as comma-separated values (RFC 4180), the names first.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    import csv
+    import io
+
+    def safe(value: object) -> object:
+        text = "" if value is None else value
+        return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
+
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(rows[0])
+    writer.writerows([safe(value) for value in row.values()] for row in rows)
+    return file.getvalue()
 
 
 class _Stage:

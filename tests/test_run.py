@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from powdo.run import Run
+from powdo.run import Run, csv_text
 
 
 def _records(output: bytes) -> list[dict[str, object]]:
@@ -105,3 +107,25 @@ def test_a_table_escapes_and_lines_up(capfd):
     assert _records(capfd.readouterr().out.encode()) == rows
     run.table([], json=False)
     assert capfd.readouterr().out == ""
+
+
+def test_csv_is_quoted_and_calculates_nothing():
+    """What holds commas, quotes or line ends is quoted; a text that looks like a formula stays a text."""
+    texts = [
+        '=HYPERLINK("http://a.example")',
+        "+1",
+        "-1",
+        "@x",
+        "\tx",
+        "a,b",
+        'say "x"',
+        "two\nlines",
+        "ünï",
+        "",
+    ]
+    text = csv_text([{"name": value, "seconds": -5} for value in texts])
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0] == ["name", "seconds"]
+    assert [row[0] for row in rows[1:]] == [f"'{value}" for value in texts[:5]] + texts[5:]
+    assert {row[1] for row in rows[1:]} == {"-5"}
+    assert text.startswith("name,seconds\r\n")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from powdo.options import Run, command, report_options, since_until_options
+from powdo.options import Run, command, period_options, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
+    from powdo.settings.periods import Period
     from powdo.worktime.activity import Slice
     from powdo.worktime.book import Book
     from powdo.worktime.flood import Needed
@@ -24,7 +24,8 @@ _BY_RULE = ("project", "activity")
 
 @command(
     "report",
-    epilog="powdo report --by project --since monday\n"
+    epilog="powdo report --by project --last week\n"
+    "powdo report --by day --last 2w --csv > days.csv\n"
     "powdo report --by app --since 2026-11-01 --until 2026-12-01 --json | jq .seconds",
 )
 @click.option(
@@ -33,54 +34,70 @@ _BY_RULE = ("project", "activity")
     type=click.Choice(["app", "project", "day", "activity", "worker"]),
     help="What time is counted by.",
 )
-@since_until_options
+@period_options
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")
+@click.option("--csv", is_flag=True, help="Write comma-separated values for a spreadsheet.")
 @report_options
-def report(
-    run: Run,
-    by: str,
-    since: datetime | None,
-    until: datetime | None,
-    user: str | None,
-    json: bool,
-    headers: bool,
-) -> None:
+def report(run: Run, by: str, period: Period, user: str | None, csv: bool, json: bool, headers: bool) -> None:
     """Count active seconds by app, project, day, activity or worker."""
     from powdo.adapters.database import Store
+    from powdo.errors import UsageError
     from powdo.worktime import tally
 
+    if csv and json:
+        raise UsageError("--csv and --json are two formats", hint="use one of them")
     store = Store(run.settings.database_url)
     counted: dict[Key, int] = {}
     try:
         for worker in store.named(user):
-            window = _window(store, worker, since, until)
+            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
+            window = _window(store, worker, book, period)
             if window is None:
                 continue
-            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
             needed = book.needed(booked=by in _BY_RULE)
             keys = _keys(by, book, worker)
             tally.count(keys(_slices(store, worker, book, window, needed)), counted)
     finally:
         store.close()
     rows = tally.ranked(counted, by_name=by == "day")
-    unassigned = None if json else "(unassigned)"
-    run.table(
-        [{"key": unassigned if key is None else key, "seconds": seconds} for key, seconds in rows],
-        json=json,
-        headers=headers,
-    )
+    if json:
+        run.table([{"key": key, "seconds": seconds} for key, seconds in rows], json=True)
+    elif csv:
+        run.csv([{by: _named(key), "seconds": time, "hours": f"{time / 3600:.4f}"} for key, time in rows])
+    else:
+        run.table(_shown(by, rows, total=headers), json=False, headers=headers)
 
 
-def _window(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> Interval | None:
+def _named(key: Key) -> str:
+    return "(unassigned)" if key is None else key
+
+
+def _shown(by: str, rows: list[tuple[Key, int]], *, total: bool) -> list[dict[str, Any]]:
+    """Return *rows* for people: hours, minutes and seconds, and each one's share of all; last the *total*."""
+    whole = sum(seconds for _, seconds in rows)
+    named = [(_named(key), seconds) for key, seconds in rows] + [("total", whole)] * (total and bool(rows))
+    return [
+        {by: name, "time": clock(seconds), "share": f"{100 * seconds / max(1, whole):.0f} %"}
+        for name, seconds in named
+    ]
+
+
+def clock(seconds: int) -> str:
+    """Return *seconds* as hours, minutes and seconds."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _window(store: Store, worker: Worker, book: Book, period: Period) -> Interval | None:
     """Return the period to count in: what was asked for, as far as there are bundles."""
     from powdo.worktime.intervals import Interval
     from powdo.worktime.manifest import micros
 
-    period = store.period(worker.id)
-    if period is None:
+    sent = store.period(worker.id)
+    if sent is None:
         return None
-    begin = period[0] if since is None else max(period[0], micros(since))
-    end = period[1] if until is None else min(period[1], micros(until))
+    since, until = period.within(book.zone, book.day_start)
+    begin = sent[0] if since is None else max(sent[0], micros(since))
+    end = sent[1] if until is None else min(sent[1], micros(until))
     return Interval(begin, end) if begin < end else None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 from powdo.errors import ConfigurationError, PowdoError
 from powdo.lines import parse_time
@@ -36,30 +37,52 @@ def parse_size(value: object) -> int:
     return int(match[1]) * _BYTES[match[2] or "B"]
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day).astimezone()
+class Calendar(NamedTuple):
+    """What time it is, and when days begin: *day_start* seconds after the midnights of *zone*.
+
+    Without a *zone* it is the machine's own.
+    """
+
+    now: datetime
+    zone: tzinfo | None = None
+    day_start: int = 0
+
+    @property
+    def today(self) -> date:
+        """Return the day it is, by the wall clock."""
+        local = self.now.astimezone(self.zone) if self.zone else self.now
+        return (local.replace(tzinfo=None) - timedelta(seconds=self.day_start)).date()
+
+    def begin(self, day: date) -> datetime:
+        """Return when *day* begins."""
+        return self.local(datetime(day.year, day.month, day.day) + timedelta(seconds=self.day_start))
+
+    def local(self, clock: datetime) -> datetime:
+        """Return the instant at which the wall clock shows *clock*."""
+        return clock.replace(tzinfo=self.zone) if self.zone else clock.astimezone()
 
 
-def parse_moment(text: str, *, now: datetime) -> datetime:
+def parse_moment(text: str, *, now: datetime, zone: tzinfo | None = None, day_start: int = 0) -> datetime:
     """Return the instant *text* names: RFC 3339, a date, `now`, `today`, `yesterday`, a weekday, or `2w` ago.
 
-    Dates and words are midnights of the local zone. Raises: ConfigurationError.
+    Dates and words are beginnings of days in *zone*, by default the local one. Raises: ConfigurationError.
     """
-    word = text.strip().lower()
+    calendar = Calendar(now, zone, day_start)
+    today, word = calendar.today, text.strip().lower()
     if word == "now":
         return now
     if word in ("today", "yesterday"):
-        return _midnight(now.date() - timedelta(days=word == "yesterday"))
+        return calendar.begin(today - timedelta(days=word == "yesterday"))
     if word in _WEEKDAYS:
-        back = (now.weekday() - _WEEKDAYS.index(word)) % 7
-        return _midnight(now.date() - timedelta(days=back))
+        back = (today.weekday() - _WEEKDAYS.index(word)) % 7
+        return calendar.begin(today - timedelta(days=back))
     try:
         if _DURATION.fullmatch(word) and word[-1:] in "smhdw":
             return now - timedelta(seconds=parse_duration(word))
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-            return _midnight(date.fromisoformat(text))
-        if re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", text):
-            return datetime.fromisoformat(text).astimezone()
+            return calendar.begin(date.fromisoformat(text))
+        if re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", text, re.ASCII):
+            return calendar.local(datetime.fromisoformat(text))
         return parse_time(text)
     except (ValueError, OverflowError, PowdoError):
         raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from powdo.worktime.activity import Slice
@@ -73,9 +73,18 @@ def count(parts: Iterable[tuple[Key, int]], into: dict[Key, int]) -> None:
         into[key] = into.get(key, 0) + length
 
 
+def whole(lengths: Sequence[int]) -> list[int]:
+    """Return *lengths* in whole seconds, the largest remainders rounded up so that they keep their total."""
+    seconds = [length // SECOND for length in lengths]
+    missing = (sum(lengths) + SECOND // 2) // SECOND - sum(seconds)
+    for place in sorted(range(len(lengths)), key=lambda at: -(lengths[at] % SECOND))[:missing]:
+        seconds[place] += 1
+    return seconds
+
+
 def ranked(counted: Mapping[Key, int], *, by_name: bool = False) -> list[tuple[Key, int]]:
-    """Return *counted* in whole seconds, the longest first, or by name."""
-    rows = [(key, (length + SECOND // 2) // SECOND) for key, length in counted.items()]
+    """Return *counted* in whole seconds that add up to their rounded total, the longest first, or by name."""
+    rows = list(zip(counted, whole(list(counted.values())), strict=True))
     if by_name:
         return sorted(rows, key=lambda row: row[0] or "")
     return sorted(rows, key=lambda row: (-row[1], row[0] or ""))

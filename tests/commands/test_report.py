@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,11 +138,55 @@ def test_a_period_is_cut_out(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("dvm")
 def test_a_table_names_what_no_rule_books(capfd: pytest.CaptureFixture[str]) -> None:
-    """The table for people has a head and a word for time without a project."""
+    """The table for people has a head, hours, shares, a word for time without a project, and the total."""
     report.main(["--by", "project"], standalone_mode=False)
-    out = capfd.readouterr().out
-    assert out.split()[:2] == ["key", "seconds"]
-    assert "(unassigned)" in out
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split() for line in lines if not line.startswith("-")] == [
+        ["project", "time", "share"],
+        ["powdo", "0:35:00", "81", "%"],
+        ["(unassigned)", "0:08:20", "19", "%"],
+        ["total", "0:43:20", "100", "%"],
+    ]
+
+
+@pytest.mark.usefixtures("dvm")
+def test_rows_alone_add_up_in_a_script(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without its head a table has no total either: who sums a column counts nothing twice."""
+    report.main(["--by", "project", "--no-headers"], standalone_mode=False)
+    assert [line.split()[0] for line in capfd.readouterr().out.splitlines()] == ["powdo", "(unassigned)"]
+
+
+@pytest.mark.usefixtures("dvm")
+def test_csv_is_for_a_spreadsheet(capfd: pytest.CaptureFixture[str]) -> None:
+    """The names first, then a row a key with its seconds and hours."""
+    report.main(["--by", "app", "--csv"], standalone_mode=False)
+    rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
+    assert rows == [["app", "seconds", "hours"], ["code", "2100", "0.5833"], ["mail", "500", "0.1389"]]
+
+
+@pytest.mark.usefixtures("dvm")
+def test_words_are_days_of_the_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    """A date is a day in the worker's own zone, wherever the report is made."""
+    day = ("--since", "2026-11-18", "--until", "2026-11-19")
+    assert counted(capfd, "--by", "day", *day) == {"2026-11-18": 2600}
+    assert counted(capfd, "--by", "day", "--since", "2026-11-18 13:00") == {"2026-11-18": 600}
+    assert counted(capfd, "--by", "day", "--last", "3650d") == {"2026-11-18": 2600}
+    assert counted(capfd, "--by", "day", "--last", "1h") == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--last", "2w", "--since", "monday"), "--last says it all"),
+        (("--last", "soon"), "'soon' is no period"),
+        (("--since", "soon"), "'soon' is not a time"),
+        (("--csv", "--json"), "two formats"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags: tuple[str, ...], told: str) -> None:
+    """Two periods, two formats and unknown words are wrong arguments."""
+    with pytest.raises(UsageError, match=told):
+        report.main(["--by", "day", *flags], standalone_mode=False)
 
 
 def test_an_unknown_worker_is_told(dvm: Operator) -> None:

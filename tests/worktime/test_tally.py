@@ -71,3 +71,13 @@ def test_the_longest_comes_first() -> None:
     counted: dict[tally.Key, int] = {"b": 3 * SECOND, "a": 3 * SECOND + 1, None: 9 * SECOND + SECOND // 2}
     assert tally.ranked(counted) == [(None, 10), ("a", 3), ("b", 3)]
     assert tally.ranked(counted, by_name=True) == [(None, 10), ("a", 3), ("b", 3)]
+
+
+@given(st.lists(st.integers(0, 2**45)))
+def test_whole_seconds_keep_their_total(lengths: list[int]) -> None:
+    """Rows in whole seconds add up to the rounded whole, and none is a second off."""
+    rounded = tally.whole(lengths)
+    assert sum(rounded) == (sum(lengths) + SECOND // 2) // SECOND
+    assert all(
+        abs(second * SECOND - length) < SECOND for second, length in zip(rounded, lengths, strict=True)
+    )

@@ -49,9 +49,7 @@ class Evidence:
 
     def path(self, sha256: str) -> Path:
         """Return where the file with *sha256* lies or would lie."""
-        if _SHA256.fullmatch(sha256) is None:
-            raise ValueError("not a sha256")
-        return self._folder / sha256[:2] / sha256
+        return place(self._folder, sha256)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -111,6 +109,13 @@ class Evidence:
             return  # another host was faster
         except OSError as error:
             raise OutputError(f"cannot clean up '{self._work}': {error.strerror}") from None
+
+
+def place(folder: Path, sha256: str) -> Path:
+    """Return where the file with *sha256* lies or would lie in the blob folder *folder*."""
+    if _SHA256.fullmatch(sha256) is None:
+        raise ValueError("not a sha256")
+    return folder / sha256[:2] / sha256
 
 
 def _own_prefix() -> str:

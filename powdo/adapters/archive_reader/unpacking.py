@@ -13,6 +13,7 @@ from powdo.adapters.archive_reader.inner import Unsealed
 from powdo.adapters.archive_reader.outer import check_blob, check_hex, open_file, unsealed
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import JsonObject
+from powdo.settings.paths import fsync_path
 from powdo.worktime import bundle_format as layout
 from powdo.worktime.link import Link
 from powdo.worktime.manifest import Manifest
@@ -74,6 +75,7 @@ def _unpack(bundle: Unsealed, destination: Path) -> None:
         write_file(folder / layout.PROOF_NAME, (bundle.proof_bytes,))
         for name in bundle.manifest.files:
             write_file(folder / name, bundle.chunks(name))
+        _sync(folder)
         _name_folder(folder, destination)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,9 +93,18 @@ def _new_folder(destination: Path) -> Path:
     return folder
 
 
+def _sync(folder: Path) -> None:
+    """Put all in *folder* on the disk before it gets its name: a name without contents would look whole."""
+    for path in (*folder.rglob("*"), folder):
+        fsync_path(path)
+
+
 def _name_folder(folder: Path, destination: Path) -> None:
+    if os.path.lexists(destination):  # a rename would take the place of an empty folder
+        raise CannotCreateError(f"'{destination}' is there already", hint="nothing was overwritten")
     try:
         folder.rename(destination)
+        fsync_path(destination.parent)
     except OSError as error:
         raise CannotCreateError(f"cannot create '{destination}': {error.strerror}") from None
 

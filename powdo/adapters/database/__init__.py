@@ -4,6 +4,7 @@ from powdo.adapters.database.buckets import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored
+from powdo.adapters.database.kept import Kept
 from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Author, Worker
 
@@ -13,6 +14,7 @@ __all__ = [
     "Delivery",
     "Inbox",
     "Item",
+    "Kept",
     "Refusal",
     "Store",
     "Stored",

@@ -53,6 +53,9 @@ COMMANDS = {
 }
 
 
+#: The flag that must be heeded also where the command line itself is wrong.
+_LOG_JSON = "--log-json"
+
 #: Older versions of click write the help to stdout instead, and end with 0.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -119,24 +122,24 @@ def _run(arguments: list[str]) -> int:
         sys.stderr.write(error.format_message() + "\n")
         return UsageError.status
     except click.ClickException as error:
-        console = Console(_command_path(error))
-        console.error(_usage(error))
-        return console.status
+        return _report(_console(None, arguments, _command_path(error)), _usage(error))
     except click.Abort:
-        return _report(context, UsageError("not confirmed", hint="nothing was changed"))
+        declined = UsageError("not confirmed", hint="nothing was changed")
+        return _report(_console(context, arguments), declined)
     except PowdoError as error:
-        return _report(context, error)
+        return _report(_console(context, arguments), error)
     except Exception as error:
         if isinstance(error, OSError) and not _started(context):
             raise _stdout_failure(error) from None  # click was writing a help text
-        return _report_bug(context, error)  # a bug of ours: say so, and show where with -vv
+        return _report_bug(_console(context, arguments), error)  # say so, and show where with -vv
     run = context.obj
     return run.console.status if isinstance(run, Run) else 0
 
 
-def _console(context: click.Context | None) -> Console:
+def _console(context: click.Context | None, arguments: list[str], name: str = "powdo") -> Console:
+    """Return the run's console, or one for what fails before there is a run."""
     run = context.obj if context is not None else None
-    return run.console if isinstance(run, Run) else Console("powdo", NORMAL)
+    return run.console if isinstance(run, Run) else Console(name, NORMAL, json=_LOG_JSON in arguments)
 
 
 def _started(context: click.Context | None) -> bool:
@@ -149,14 +152,12 @@ def _stdout_failure(error: OSError) -> BaseException:
     return OutputError(f"cannot write to stdout: {error.strerror}")
 
 
-def _report(context: click.Context | None, error: PowdoError) -> int:
-    console = _console(context)
+def _report(console: Console, error: PowdoError) -> int:
     console.error(error)
     return console.status
 
 
-def _report_bug(context: click.Context | None, error: Exception) -> int:
-    console = _console(context)
+def _report_bug(console: Console, error: Exception) -> int:
     hint = "this is a bug in powdo; run it again with -vv to see where"
     if console.level >= DEBUG:
         import traceback
@@ -164,8 +165,7 @@ def _report_bug(context: click.Context | None, error: Exception) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             console.debug(line)
         hint = "this is a bug in powdo; please report it with the lines above"
-    console.error(PowdoError(f"internal error: {type(error).__name__}: {error}", hint=hint))
-    return console.status
+    return _report(console, PowdoError(f"internal error: {type(error).__name__}: {error}", hint=hint))
 
 
 def _complete() -> int | None:
@@ -182,10 +182,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run powdo and end the process: by status, or by the signal that ended it."""
     signals.install()
     stdio.guard_streams()
+    if arguments is None:
+        arguments = sys.argv[1:]
     try:
         status = _complete()
         if status is None:
-            status = _run(sys.argv[1:] if arguments is None else arguments)
+            status = _run(arguments)
         stdio.flush_stdout()
     except signals.Terminated as ended:
         _discard_stdout()
@@ -194,10 +196,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _discard_stdout()
         signals.die(signal.SIGINT)
     except PowdoError as error:
-        console = Console("powdo", QUIET)
-        console.error(error)
+        console = Console("powdo", QUIET, json=_LOG_JSON in arguments)
+        status = _report(console, error)
         _discard_stdout()
-        status = console.status
     gc.freeze()  # at its end the interpreter looks for garbage three times, in all that was ever loaded
     sys.exit(status)
 

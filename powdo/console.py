@@ -3,6 +3,7 @@
 Rules: `powdo COMMAND: error: …`, then `powdo COMMAND: hint: …`; no capital, no full stop; control
 characters in text from a peer are escaped before a terminal sees them; success is silent; progress
 only if stderr is a terminal. Under systemd lines begin with the priority that its journal understands.
+With --log-json each message is one JSON object a line, for programs that collect logs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from powdo.errors import ConfigurationError, PowdoError, worse
+from powdo.lines import format_time
 
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
 _PRIORITY = {"error": "<3>", "warning": "<4>", "hint": "<6>", "info": "<6>", "debug": "<7>"}
@@ -43,17 +45,38 @@ def _journal() -> bool:
 class Console:
     """What one command says, and the worst exit status it has met."""
 
-    def __init__(self, name: str, level: int = NORMAL) -> None:
+    def __init__(self, name: str, level: int = NORMAL, *, json: bool = False) -> None:
         self.name = name
         self.level = level
+        self.json = json
         self.status = 0
         self._journal = _journal()
 
     def _say(self, kind: str, text: str) -> None:
+        if self.json:
+            self._log(kind, text)
+            return
         label = "" if kind in ("info", "debug") else f"{kind}: "
+        self._write(kind, f"{self.name}: {label}{escape(text)}")
+
+    def _log(self, kind: str, text: str, **facts: object) -> None:
+        """Write one message as JSON, without the *facts* that are None or empty."""
+        from datetime import UTC, datetime
+        from json import dumps  # in ASCII: nothing in it can steer a terminal, and any text can be written
+
+        message = {
+            "time": format_time(datetime.now(UTC)),
+            "level": kind,
+            "command": self.name,
+            "message": text,
+            **{name: value for name, value in facts.items() if value},
+        }
+        self._write(kind, dumps(message, separators=(",", ":")))
+
+    def _write(self, kind: str, line: str) -> None:
         prefix = _PRIORITY[kind] if self._journal else ""
         try:
-            sys.stderr.write(f"{prefix}{self.name}: {label}{escape(text)}\n")
+            sys.stderr.write(f"{prefix}{line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             return  # nobody is listening any more; the exit status still tells
@@ -63,20 +86,28 @@ class Console:
         self.status = worse(self.status, error.status)
         if self.level <= QUIET and error.status == 75:
             return
+        problems = error.problems if isinstance(error, ConfigurationError) else ()
+        if self.json:
+            facts = {"status": error.status, "source": source, "line": line, "problems": list(problems)}
+            self._log("error", error.message, **facts, hint=error.hint)
+            return
         where = "" if line is None else f"line {line}: " if source is None else f"{source}: line {line}: "
         self._say("error", where + error.message)
-        if isinstance(error, ConfigurationError):
-            for problem in error.problems:
-                self._say("error", problem)
+        for problem in problems:
+            self._say("error", problem)
         if error.hint:
             self._say("hint", error.hint)
 
     def warning(self, text: str, *, hint: str | None = None) -> None:
         """Say what a person may want to mend, though the run goes on."""
-        if self.level > QUIET:
-            self._say("warning", text)
-            if hint:
-                self._say("hint", hint)
+        if self.level <= QUIET:
+            return
+        if self.json:
+            self._log("warning", text, hint=hint)
+            return
+        self._say("warning", text)
+        if hint:
+            self._say("hint", hint)
 
     def note(self, text: str) -> None:
         """Say what a person asked to be told, unless -q."""

@@ -50,6 +50,7 @@ class PowdoCommand(click.Command):
 def _shared(function: F) -> F:
     """Add the flags of all commands."""
     options = (
+        click.option("--log-json", is_flag=True, help="Write messages on stderr as JSON lines."),
         click.option("-v", "verbose", count=True, help="Say what happens; twice: what happens inside."),
         click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person; silent on 0 and 75."),
         click.option(
@@ -77,11 +78,17 @@ def command(
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(
-            *, config: str | None, profile: str | None, quiet: bool, verbose: int, **flags: Any
+            *,
+            config: str | None,
+            profile: str | None,
+            quiet: bool,
+            verbose: int,
+            log_json: bool,
+            **flags: Any,
         ) -> Run:
             level = QUIET if quiet else min(NORMAL + verbose, DEBUG)
             path = click.get_current_context().command_path
-            run = Run(path, level=level, config=config, profile=profile)
+            run = Run(path, level=level, log_json=log_json, config=config, profile=profile)
             click.get_current_context().find_root().obj = run
             function(run, **flags)
             return run

@@ -37,9 +37,15 @@ class Run:
     """What a command is given: settings on demand, a console, and ways to read and write records."""
 
     def __init__(
-        self, name: str, *, level: int = NORMAL, config: str | None = None, profile: str | None = None
+        self,
+        name: str,
+        *,
+        level: int = NORMAL,
+        log_json: bool = False,
+        config: str | None = None,
+        profile: str | None = None,
     ) -> None:
-        self.console = Console(name, level)
+        self.console = Console(name, level, json=log_json)
         self._config = config
         self._profile = profile
 
@@ -70,8 +76,8 @@ class Run:
         self.console.error(error, line, source=source)
 
     def progress(self, label: str, total: int | None) -> Progress:
-        """Return a progress line, shown only on a terminal and not with -q."""
-        return Progress(label, total, visible=self.console.level >= NORMAL)
+        """Return a progress line, shown only on a terminal and neither with -q nor with --log-json."""
+        return Progress(label, total, visible=self.console.level >= NORMAL and not self.console.json)
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, json: bool, headers: bool = True) -> None:
         """Write a report: JSON lines, or a table of the rows' values."""

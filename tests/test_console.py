@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from powdo.console import DEBUG, QUIET, VERBOSE, Console, Progress, escape
 from powdo.errors import BadRecordError, ConfigurationError, RetryLaterError
+from powdo.lines import parse_time
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,35 @@ def test_verbose_tells_more_each_time(stage):
     assert stage("-vv").stderr == b"powdo echo: begins\npowdo echo: begins inside\n"
 
 
+def test_messages_as_json(stage):
+    """With --log-json each message is one object: what, where in the input, with which status and hint."""
+    stdin = b'{"fail":"RefusedError","message":"no\\u001b[2J","hint":"ask its operator"}\nbad\n'
+    done = stage("-vv", "--log-json", "-", stdin=stdin)
+    begins, inside, refused, bad = (json.loads(line) for line in done.stderr.splitlines())
+    assert parse_time(refused.pop("time")) <= datetime.now(UTC)
+    assert refused == {
+        "level": "error",
+        "command": "powdo echo",
+        "message": "no\x1b[2J",
+        "status": 69,
+        "line": 1,
+        "hint": "ask its operator",
+    }
+    assert (begins["level"], begins["message"]) == ("info", "begins")
+    assert (inside["level"], inside["message"]) == ("debug", "begins inside")
+    assert (bad["line"], bad["status"], "hint" in bad) == (2, 65, False)
+    assert b"\x1b" not in done.stderr
+
+
+def test_a_wrong_command_line_is_told_as_json_too(stage):
+    """--log-json holds also for what fails before the command begins."""
+    for arguments in (("--log-json", "--nonsense"), ("--nonsense", "--log-json")):
+        done = stage(*arguments)
+        message = json.loads(done.stderr)
+        assert (message["status"], message["level"]) == (2, "error")
+        assert "--nonsense" in message["message"]
+
+
 def test_the_journal_gets_priorities(stage, tmp_path: Path):
     """When stderr is the journal's stream, lines begin with its priorities; otherwise they do not."""
     log = tmp_path / "log"
@@ -98,6 +130,16 @@ def test_all_problems_of_a_configuration_are_told(capsys):
         "powdo: error: two",
         "powdo: hint: see",
     ]
+
+
+def test_all_problems_of_a_configuration_in_one_object(capsys):
+    """As JSON a configuration's problems are a list in the one message."""
+    console = Console("powdo", json=True)
+    console.error(ConfigurationError("two problems", problems=("one", "two"), hint="see"))
+    console.warning("w", hint="h")
+    error, warning = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (error["problems"], error["hint"], error["status"]) == (["one", "two"], "see", 78)
+    assert (warning["level"], warning["hint"]) == ("warning", "h")
 
 
 def test_levels(capsys):

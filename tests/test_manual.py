@@ -23,7 +23,7 @@ from tests.parts import needed
 
 PAGES = {page.path.name: page for page in pages()}
 COMMANDS = dict(commands(cli.group))
-SHARED = {"-h", "--help", "-c", "--config", "-p", "--profile", "-q", "--quiet", "-v"}
+SHARED = {"-h", "--help", "-c", "--config", "-p", "--profile", "-q", "--quiet", "-v", "--log-json"}
 ORDER = (
     *("NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "FILES", "EXIT STATUS"),
     *("EXAMPLES", "DIAGNOSTICS", "SEE ALSO", "STANDARDS", "CAVEATS"),

@@ -1,6 +1,8 @@
-"""Deadlines for HTTP exchanges, which also hold for a peer who sends a byte at a time.
+"""Deadlines for HTTP exchanges, which also hold for a peer who sends a byte at a time, and their way out.
 
 A timeout of requests ends one silence only; here another thread shuts the sockets when the time is up.
+A proxy is a way for connections, below HTTP: TLS goes through it to the server, and what the server is
+called is told to the proxy and looked up nowhere else.
 """
 
 from __future__ import annotations
@@ -23,17 +25,45 @@ from powdo.errors import RetryLaterError
 
 _BLOCK = 1 << 18
 
+#: What says which proxy (`socks5h://…` or `http://…`) a host must be reached through, or None.
+WayTo = Callable[[str], str | None]
+
+
+def _through(proxy: str, connection: HTTPConnection) -> socket.socket:
+    """Return a socket that leads through *proxy* to where *connection* goes. Raises: RetryLaterError."""
+    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+    from python_socks.sync import Proxy
+
+    peer = f"{connection.host}:{connection.port}"
+    way = Proxy.from_url(proxy.replace("socks5h:", "socks5:", 1), rdns=True)
+    try:
+        return way.connect(connection.host, connection.port, timeout=connection.timeout)
+    except ProxyError as error:
+        raise RetryLaterError(f"cannot reach '{peer}': the proxy says: {str(error)[:200]}") from None
+    except ProxyTimeoutError:
+        raise _late(peer) from None
+    except ProxyConnectionError as error:
+        raise RetryLaterError(
+            f"cannot reach the proxy: {(error.strerror or str(error))[:200].lower()}", hint="see POWDO_PROXY"
+        ) from None
+
 
 class _Adapter(HTTPAdapter):
     """Remembers each open socket, so that a deadline can shut it from another thread."""
 
-    def __init__(self, sockets: WeakSet[socket.socket]) -> None:
+    def __init__(self, sockets: WeakSet[socket.socket], way_to: WayTo) -> None:
         class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                proxy = way_to(self.host)
+                return super()._new_conn() if proxy is None else _through(proxy, self)
+
             def connect(self) -> None:
                 super().connect()
                 sockets.add(self.sock)
 
         class Secure(HTTPSConnection):
+            _new_conn = Plain._new_conn
+
             def connect(self) -> None:
                 super().connect()
                 sockets.add(self.sock)
@@ -102,14 +132,14 @@ class _Watchdog:
 
 
 class Deadlines:
-    """The deadlines of *session*, one exchange at a time."""
+    """The deadlines of *session*, one exchange at a time; *way_to* says which proxy leads to a host."""
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: requests.Session, way_to: WayTo = lambda host: None) -> None:
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._watchdog = _Watchdog(self._shut)
         self._expired = False
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(self._sockets))
+            session.mount(scheme, _Adapter(self._sockets, way_to))
 
     @contextmanager
     def within(self, seconds: float, peer: str) -> Iterator[None]:

@@ -65,7 +65,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_address(url: str) -> str:
-    """Return *url* if it is https, or http to this machine. Raises: BadRecordError."""
+    """Return *url* if it is https, or http to this machine or a `.onion` name. Raises: BadRecordError."""
     try:
         parts = urlsplit(url)
         port = parts.port  # raises for nonsense
@@ -74,7 +74,8 @@ def check_address(url: str) -> str:
     host = domain(url)
     if parts.username is not None or port == 0 or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         raise BadRecordError(f"not a URL of a blob or its server: '{url[:80]}'")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+    plain = is_loopback(host) or host.endswith(".onion")  # Tor encrypts, and proves who answers
+    if parts.scheme != "https" and not (parts.scheme == "http" and plain):
         raise BadRecordError(f"'{url[:80]}' is not https", hint="http is for this machine only")
     return url
 

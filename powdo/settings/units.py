@@ -102,10 +102,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_onion(host: str) -> bool:
+    """Return whether *host* is a name that Tor encrypts and proves by itself (RFC 7686)."""
+    return host.rstrip(".").lower().endswith(".onion")
+
+
 def check_url(text: object, schemes: tuple[str, ...]) -> str:
     """Return *text* without a trailing slash if it is a URL of one of *schemes* (`http`, `ws`; s is implied).
 
-    Plain http:// and ws:// are refused off loopback. Raises: ConfigurationError.
+    Plain http:// and ws:// are for loopback and `.onion` only. Raises: ConfigurationError.
     """
     from urllib.parse import urlsplit
 
@@ -120,7 +125,7 @@ def check_url(text: object, schemes: tuple[str, ...]) -> str:
     if not host or parts.username is not None or parts.fragment or not text.isprintable() or " " in text:
         raise ConfigurationError(f"'{text}' is not a URL; use {wanted}")
     if parts.scheme in schemes:
-        if not is_loopback(host):
+        if not is_loopback(host) and not is_onion(host):
             raise ConfigurationError(f"'{text}' is not encrypted; use {parts.scheme}s:// off this machine")
     elif parts.scheme not in {f"{scheme}s" for scheme in schemes}:
         raise ConfigurationError(f"'{text}' is not a URL of the right kind; use {wanted}")

@@ -6,6 +6,7 @@ import http.client
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -14,6 +15,7 @@ from requests.auth import AuthBase
 
 from powdo.deadlines import Deadlines
 from powdo.errors import (
+    ConfigurationError,
     KeyRejectedError,
     PeerProtocolError,
     PowdoError,
@@ -21,6 +23,7 @@ from powdo.errors import (
     RetryLaterError,
 )
 from powdo.nips.blossom import is_loopback
+from powdo.settings.proxy import way_to
 
 #: A peer slower than this, over a whole exchange, is given up.
 MIN_RATE = 16384
@@ -58,7 +61,7 @@ class Transport:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "powdo"
         self._session.headers["Accept-Encoding"] = "identity"
-        self._deadlines = Deadlines(self._session)
+        self._deadlines = Deadlines(self._session, way_to)
 
     def close(self) -> None:
         """Close all connections."""
@@ -79,8 +82,6 @@ class Transport:
 
         Raises: RetryLaterError, also for what goes wrong while the body is read.
         """
-        # a proxy set in the environment is not for this machine
-        self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
         try:
             with (
                 self._deadlines.within(self._timeout + size / MIN_RATE, _origin(url)),
@@ -88,12 +89,22 @@ class Transport:
                     self._prepared(method, url, headers or {}, token, body),
                     timeout=self._timeout,
                     allow_redirects=False,
-                    **self._session.merge_environment_settings(url, {}, True, None, None),
+                    **self._options(url),
                 ) as response,
             ):
                 yield response
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failure(url, error) from None
+
+    def _options(self, url: str) -> dict[str, Any]:
+        """Return what the environment says of certificates, and without POWDO_PROXY of proxies.
+
+        A proxy of the environment is for other machines only.
+        """
+        host = urlsplit(url).hostname or ""
+        self._session.trust_env = not is_loopback(host)
+        options = dict(self._session.merge_environment_settings(url, {}, True, None, None))
+        return options if way_to(host) is None else options | {"proxies": {}}
 
     def _prepared(
         self,
@@ -165,6 +176,10 @@ def _origin(url: str) -> str:
 
 def _failure(url: str, error: Exception) -> PowdoError:
     """Return what a failed exchange is for us: a peer who is away, or something that is no server."""
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return ConfigurationError(
+            "a SOCKS proxy of the environment serves no HTTP here", hint="name the proxy in POWDO_PROXY"
+        )
     for cause in _causes(error):
         if isinstance(cause, http.client.HTTPException) and not isinstance(
             cause, http.client.RemoteDisconnected | http.client.IncompleteRead

@@ -11,6 +11,7 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
     PayloadTooBig,
+    ProxyError,
     WebSocketException,
 )
 
@@ -21,8 +22,8 @@ _FINAL_STATUS = frozenset({401, 403, 404, 405, 410})
 _FOR_NOW = frozenset({"rate-limited", "error"})
 _SHOWN = 200
 
-#: What websockets raises: errors of the system, of the protocol, and ImportError for a missing SOCKS library.
-FAILURES = (OSError, WebSocketException, ImportError, EOFError)
+#: What websockets raises: errors of the system and of the protocol.
+FAILURES = (OSError, WebSocketException, EOFError)
 
 
 def unreachable(url: str, error: BaseException) -> PowdoError:
@@ -46,6 +47,8 @@ def _reason(error: BaseException) -> str:
             return "a message is too long"
         said = error.rcvd.reason[:_SHOWN] if error.rcvd and error.rcvd.reason else ""
         return f"connection closed: {said}" if said else "connection closed"
+    if isinstance(error, ProxyError):
+        return f"the proxy says: {error.__cause__ or error}"[:_SHOWN]
     if isinstance(error, InvalidHandshake | EOFError):
         return "it does not speak websocket"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from powdo.settings.proxy import way_to
 from powdo.settings.units import is_loopback
 
 #: What a relay may send in one message; an event of 1 MiB is more than any relay keeps.
@@ -16,7 +17,8 @@ def connect_options(url: str, timeout: float) -> dict[str, Any]:
     """Return the arguments of websockets' `connect`.
 
     No compression: ciphertext does not shrink, and compressed secrets leak their length. No name of ours:
-    a relay need not know the software. A proxy of the environment is for other machines only.
+    a relay need not know the software. Without POWDO_PROXY a proxy of the environment is used, off this
+    machine. Raises: ConfigurationError.
     """
     try:
         host = urlsplit(url).hostname or ""
@@ -28,5 +30,5 @@ def connect_options(url: str, timeout: float) -> dict[str, Any]:
         "compression": None,
         "max_size": MAX_MESSAGE,
         "user_agent_header": None,
-        "proxy": None if is_loopback(host) else True,
+        "proxy": way_to(host) or (None if is_loopback(host) else True),
     }

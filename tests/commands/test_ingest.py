@@ -147,9 +147,9 @@ def test_an_unsigned_link_is_allowed(server: BlobServer, tmp_path: Path, feed: F
     assert feed(parcel(tmp_path, server, proof=sample().proof).wrapped()).status == 0
 
 
-def _withheld(key: SecretKey) -> bytes:
+def _withheld(key: SecretKey, *, sequence: int = 2) -> bytes:
     """Return a proof that also carries the link of a dropped capture, signed by *key*."""
-    what = sample(sequence=2)
+    what = sample(sequence=sequence)
     dropped = replace(link_of(sample()), root=None).content
     unsigned = Unsigned(key.pubkey, NOW, 78, (), dropped)
     event = sign(unsigned, key, secrets.token_bytes(32)).to_json()
@@ -157,13 +157,20 @@ def _withheld(key: SecretKey) -> bytes:
     return proof_to_bytes(own["link"], own["event"], [{"link": dropped, "event": event}])
 
 
-def test_a_withheld_link_comes_with_the_next_bundle(server: BlobServer, tmp_path: Path, feed: Feed) -> None:
-    """The link of a dropped capture is accepted when the worker signed it, and refused when another did."""
+def test_a_withheld_link_comes_with_the_next_bundle(
+    dvm: Operator, server: BlobServer, tmp_path: Path, feed: Feed
+) -> None:
+    """The link of a dropped capture is kept when the worker signed it, and refused when another did."""
     what = sample(sequence=2)
     wrong = parcel(tmp_path, server, what, proof=_withheld(BEN)).wrapped()
     assert "another than the author" in feed(wrong).reason
+    assert count(dvm, "withheld") == 0
     right = parcel(tmp_path, server, what, proof=_withheld(ANA)).wrapped()
     assert [record["type"] for record in feed(right).records] == ["ingested"]
+    assert count(dvm, "withheld") == 1
+    later = parcel(tmp_path, server, sample(sequence=3), proof=_withheld(ANA, sequence=3)).wrapped()
+    assert [record["type"] for record in feed(later).records] == ["ingested"]
+    assert count(dvm, "withheld") == 1
 
 
 def test_a_fallback_is_used(server: BlobServer, tmp_path: Path, feed: Feed) -> None:

@@ -3,7 +3,7 @@
 from powdo.adapters.database.buckets import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
-from powdo.adapters.database.intake import Delivery, Refusal, Stored
+from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.kept import Kept
 from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Author, Worker
@@ -19,6 +19,7 @@ __all__ = [
     "Store",
     "Stored",
     "StoredEvent",
+    "Told",
     "Worker",
     "enrolled",
     "stored_event",

@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from powdo.adapters.database.buckets import BucketName, StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.inbox import finish, storable
-from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, worker
+from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, withheld, worker
 from powdo.adapters.database.workers import Author
 from powdo.errors import PeerProtocolError
 from powdo.worktime.link import Link
@@ -26,6 +26,13 @@ from powdo.worktime.manifest import Manifest
 
 #: How many refusals of wraps whose author is not known are remembered.
 ANONYMOUS = 10_000
+
+
+class Told(NamedTuple):
+    """The link of a capture that the worker destroyed, and the event that signs it, if one does."""
+
+    link: Link
+    event: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,7 @@ class Delivery:
     seal_event: str
     rumor_event: str
     bucket_events: Mapping[str, Sequence[StoredEvent]]
+    withheld: Sequence[Told] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +183,9 @@ class Intake:
             connection.execute(_ADD_SCREENSHOT, pictures)
         period = {"worker_id": delivery.worker.id, "begin_us": manifest.begin, "end_us": manifest.end}
         connection.execute(_ADD_DIRTY, period)
+        if delivery.withheld:
+            rows = [_withheld(delivery.worker, told) for told in delivery.withheld]
+            connection.execute(self._database.once(_insert_withheld), rows)
 
     def duplicate(self, wrap: str, stored: Stored) -> None:
         """Take *wrap*, which brings what is *stored* already, out of the queue."""
@@ -283,6 +294,25 @@ def _one(connection: sa.Connection, query: sa.Select[Any], **values: object) -> 
 
 
 _ADD_SCREENSHOT, _ADD_DIRTY = screenshot.insert(), dirty.insert().inline()
+
+
+def _withheld(author: Author, told: Told) -> dict[str, Any]:
+    link = told.link
+    return {
+        "worker_id": author.id,
+        "device": link.device,
+        "sequence": link.sequence,
+        "hash": link.hash,
+        "begin_us": link.begin,
+        "end_us": link.end,
+        "link": link.content,
+        "link_event": told.event,
+        "ingested_at": int(time.time()),
+    }
+
+
+def _insert_withheld(database: Database) -> Any:
+    return database.insert(withheld).on_conflict_do_nothing()  # later bundles may tell it again
 
 
 def _insert_bundle(database: Database) -> Any:

@@ -8,6 +8,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -36,8 +38,8 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 _Hex = String(64)
 
 
-def _worker() -> Column[int]:
-    return Column("worker_id", _Id, ForeignKey("worker.id"), nullable=False)
+def _worker(**options: Any) -> Column[int]:
+    return Column("worker_id", _Id, ForeignKey("worker.id"), nullable=False, **options)
 
 
 worker = Table(
@@ -60,6 +62,14 @@ worker_key = Table(
     Column("added_at", BigInteger, nullable=False),
 )
 
+#: Whose data was erased, and when: what they had sent until then is not taken again.
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("author", _Hex, primary_key=True),  # sha256 of the pubkey: it tells nobody who it was
+    Column("erased_at", BigInteger, nullable=False),
+)
+
 inbox = Table(
     "inbox",
     metadata,
@@ -68,7 +78,7 @@ inbox = Table(
     Column("relay", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("state", String(8), nullable=False),  # waiting | done
-    Column("outcome", String(9)),  # ingested | duplicate | rejected | stranger | skipped
+    Column("outcome", String(9)),  # ingested | duplicate | rejected | stranger | skipped | erased
     Column("attempts", Integer, nullable=False),
     Column("next_at", BigInteger, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
@@ -126,10 +136,32 @@ bundle = Table(
     Column("rumor_event", Text, nullable=False),
     Column("ingested_at", BigInteger, nullable=False),
     Column("receipt_due", Boolean, nullable=False),
+    Column("blob_removed_at", BigInteger),  # when retention took the blob
+    Column("screenshots_removed_at", BigInteger),  # and the files of its screenshots
     UniqueConstraint("worker_id", "sha256"),
     UniqueConstraint("worker_id", "device", "sequence"),
     Index(None, "worker_id", "begin_us"),
     Index(None, "wrap"),
+    Index(None, "sha256"),
+)
+# What retention looks for.
+for _name in ("blob", "screenshots"):
+    _kept = bundle.c[f"{_name}_removed_at"].is_(None)
+    Index(f"ix_bundle_{_name}_kept", bundle.c.ingested_at, sqlite_where=_kept, postgresql_where=_kept)
+
+#: Links of captures that their worker destroyed; later bundles of the device told them.
+withheld = Table(
+    "withheld",
+    metadata,
+    _worker(primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", _Hex, primary_key=True),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("link", Text, nullable=False),
+    Column("link_event", Text),
+    Column("ingested_at", BigInteger, nullable=False),
 )
 
 screenshot = Table(
@@ -145,6 +177,7 @@ screenshot = Table(
     Column("sha256", _Hex, nullable=False),
     Column("size", BigInteger, nullable=False),
     Index(None, "worker_id", "time_us"),
+    Index(None, "sha256"),
 )
 
 bucket = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.tables import worker, worker_key
+from powdo.adapters.database.tables import tombstone, worker, worker_key
 from powdo.errors import UsageError
 from powdo.nips.bech32 import encode_npub
 
@@ -29,10 +30,11 @@ class Worker:
 
 
 class Author(NamedTuple):
-    """The worker who signed something."""
+    """The worker who signed something, and when all was erased that this identity had sent, if it was."""
 
     id: int
     name: str
+    erased_at: int | None = None
 
 
 class Workers:
@@ -120,12 +122,20 @@ class Workers:
     def author(self, pubkey: str) -> Author | None:
         """Return the worker whose identity *pubkey* is, unless they were removed."""
         with self._database.read() as connection:
-            row = connection.execute(_AUTHOR, {"pubkey": pubkey}).one_or_none()
+            row = connection.execute(_AUTHOR, {"pubkey": pubkey, "author": buried(pubkey)}).one_or_none()
         return None if row is None else Author(*row)
 
 
+def buried(pubkey: str) -> str:
+    """Return by what a tombstone knows *pubkey*."""
+    return hashlib.sha256(pubkey.encode()).hexdigest()
+
+
+_ERASED = (
+    sa.select(tombstone.c.erased_at).where(tombstone.c.author == sa.bindparam("author")).scalar_subquery()
+)
 _AUTHOR = (
-    sa.select(worker.c.id, worker.c.name)
+    sa.select(worker.c.id, worker.c.name, _ERASED)
     .join_from(worker_key, worker)
     .where(worker_key.c.pubkey == sa.bindparam("pubkey"), worker_key.c.role == "identity", ~worker.c.disabled)
 )

@@ -17,13 +17,22 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from powdo.adapters.archive_reader import Unsealed, unsealed, write_file
-from powdo.adapters.database import Delivery, Inbox, Item, Refusal, Store, Stored, StoredEvent, stored_event
+from powdo.adapters.database import (
+    Delivery,
+    Inbox,
+    Item,
+    Refusal,
+    Store,
+    Stored,
+    StoredEvent,
+    Told,
+    stored_event,
+)
 from powdo.errors import (
     BadRecordError,
     KeyRejectedError,
     OutputError,
     PeerProtocolError,
-    PowdoError,
     RefusedError,
     RetryLaterError,
 )
@@ -32,8 +41,9 @@ from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event, Unsigned
 from powdo.nips.giftwrap import Unwrapped, unwrap
 from powdo.nips.nip17 import ZIP_AES256, FileMessage
+from powdo.nips.signed import check_signed
 from powdo.worktime.flood import parse_bucket_event
-from powdo.worktime.link import LINK_KIND
+from powdo.worktime.link import LINK_KIND, parse_link
 from powdo.worktime.manifest import BucketFile
 
 if TYPE_CHECKING:
@@ -99,6 +109,9 @@ class Receiver:
         worker = self._store.author(rumor.pubkey)
         if worker is None:
             self._inbox.done(item.wrap, "stranger")
+            return None
+        if worker.erased_at is not None and rumor.created_at <= worker.erased_at:
+            self._inbox.done(item.wrap, "erased")
             return None
         if rumor.kind != _FILE_MESSAGE:
             self._inbox.done(item.wrap, "skipped")
@@ -211,11 +224,16 @@ def _delivery(unwrapped: Unwrapped, worker: Author, message: FileMessage, bundle
     event = bundle.proof["event"]
     if bundle.manifest.bucket_events > _MOST_EVENTS:
         raise BadRecordError(f"the bundle holds more than {_MOST_EVENTS} bucket events")
-    if event is not None:
-        _check_signature(event, bundle.link.content, unwrapped.rumor.pubkey)
-    for told in bundle.proof["withheld"]:
-        if told["event"] is not None:
-            _check_signature(told["event"], told["link"], unwrapped.rumor.pubkey)
+    told = [bundle.proof, *bundle.proof["withheld"]]
+    for one in told:
+        if one["event"] is not None:
+            check_signed(
+                one["event"],
+                kind=LINK_KIND,
+                content=one["link"],
+                author=unwrapped.rumor.pubkey,
+                what="link",
+            )
     return Delivery(
         worker=worker,
         wrap=unwrapped.wrap.id,
@@ -228,6 +246,10 @@ def _delivery(unwrapped: Unwrapped, worker: Author, message: FileMessage, bundle
         manifest_text=bundle.manifest_bytes.decode(),
         link=bundle.link,
         link_event=None if event is None else _json(event),
+        withheld=tuple(
+            Told(parse_link(one["link"]), None if one["event"] is None else _json(one["event"]))
+            for one in bundle.proof["withheld"]
+        ),
         wrap_event=_text(unwrapped.wrap),
         seal_event=_text(unwrapped.seal),
         rumor_event=_text(unwrapped.rumor),
@@ -245,19 +267,6 @@ def _text(event: Event | Unsigned) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _check_signature(value: object, content: str, author: str) -> None:
-    """Return nothing if *value* is the kind 78 event in which *author* signs *content*."""
-    try:
-        event = Event.from_json(value)
-        event.verify()
-    except PowdoError as error:
-        raise PeerProtocolError(f"the signature of the link: {error.message}") from None
-    if event.kind != LINK_KIND or event.content != content:
-        raise PeerProtocolError("the signature of the link is of something else")
-    if event.pubkey != author:
-        raise PeerProtocolError("the link is signed by another than the author")
 
 
 def _read_events(chunks: Iterable[bytes], item: BucketFile) -> list[StoredEvent]:

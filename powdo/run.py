@@ -31,6 +31,8 @@ _REMEMBERED = 65536
 _SHORTEST_WAIT = 1.0
 #: What a spreadsheet begins to calculate at.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: How many records are prepared at a time.
+_TOGETHER = 8
 
 
 class Run:
@@ -113,12 +115,14 @@ class Run:
         key: Callable[[dict[str, Any]], str],
         pending: Callable[[], Iterable[dict[str, Any]]] | None = None,
         next_retry: Callable[[], float | None] | None = None,
+        prepare: Callable[[Sequence[dict[str, Any]]], None] | None = None,
     ) -> None:
         """Feed each record of the input, and with *pending* of the queue, to *handle* and emit what it gives.
 
-        *next_retry* returns the unix time at which the queue is worth another look.
+        *next_retry* returns the unix time at which the queue is worth another look. *prepare* is given the
+        records that arrived together, before the first of them is handled.
         """
-        stage = _Stage(self, handle, key)
+        stage = _Stage(self, handle, key, prepare)
         lines = stdio.Lines(files, optional=pending is not None)
         if pending is not None:
             stage.take_all(pending())
@@ -128,7 +132,7 @@ class Run:
                 timeout = max(_SHORTEST_WAIT, due - time.time())
             line = lines.next(timeout)
             if line is not None:
-                stage.take_line(line)
+                stage.take_lines([line, *lines.arrived(_TOGETHER - 1)])
             elif not lines.ended and pending is not None:
                 stage.take_all(pending())
 
@@ -155,23 +159,41 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 class _Stage:
     """The records of one run, each done once."""
 
-    def __init__(self, run: Run, handle: Handle, key: Callable[[dict[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        handle: Handle,
+        key: Callable[[dict[str, Any]], str],
+        prepare: Callable[[Sequence[dict[str, Any]]], None] | None,
+    ) -> None:
         self._run = run
         self._handle = handle
         self._key = key
+        self._prepare = prepare
         self._done: OrderedDict[str, None] = OrderedDict()
 
-    def take_line(self, line: stdio.Line) -> None:
-        """Handle one line of the input."""
-        if line.error is not None:
-            self._run.fail(line.error, line.number or None, line.source)
-            return
-        try:
-            record = decode_line(line.data)
-        except PowdoError as error:
-            self._run.fail(error, line.number, line.source)
-            return
-        self._take(record, line)
+    def take_lines(self, lines: Sequence[stdio.Line]) -> None:
+        """Handle lines of the input that arrived together, in their order."""
+        found = [(line, _decoded(line)) for line in lines]
+        records = [record for _, record in found if isinstance(record, dict)]
+        if self._prepare is not None and records:
+            self._make_ready(self._prepare, records)
+        for line, record in found:
+            if isinstance(record, PowdoError):
+                self._run.fail(record, line.number or None, line.source)
+            else:
+                self._take(record, line)
+
+    def _make_ready(
+        self, prepare: Callable[[Sequence[dict[str, Any]]], None], records: Sequence[dict[str, Any]]
+    ) -> None:
+        with signals.deferred():
+            try:
+                prepare([record for record in records if self._key(record) not in self._done])
+            except _FATAL:
+                raise
+            except PowdoError as error:
+                self._run.console.debug(f"one record at a time: {error.message}")  # which meets it, or not
 
     def take_all(self, records: Iterable[dict[str, Any]]) -> None:
         """Handle what waits in the queue."""
@@ -196,3 +218,13 @@ class _Stage:
         self._done[name] = None
         if len(self._done) > _REMEMBERED:
             self._done.popitem(last=False)
+
+
+def _decoded(line: stdio.Line) -> dict[str, Any] | PowdoError:
+    """Return the record in *line*, or why there is none."""
+    if line.error is not None:
+        return line.error
+    try:
+        return decode_line(line.data)
+    except PowdoError as error:
+        return error

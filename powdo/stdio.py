@@ -138,6 +138,13 @@ class Lines:
             if (line := self._fill(self._fd)) is not None:
                 return line
 
+    def arrived(self, most: int) -> list[Line]:
+        """Return up to *most* further lines that are here already; nothing is read for them."""
+        found: list[Line] = []
+        while len(found) < most and self._fd is not None and (line := self._buffered()) is not None:
+            found.append(line)
+        return found
+
     def _open(self, name: str) -> Line | None:
         self._number, self._overlong, self._scanned = 0, False, 0
         if name == "-":

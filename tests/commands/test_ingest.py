@@ -443,6 +443,18 @@ def test_other_rumors_are_skipped(feed: Feed) -> None:
     assert (result.status, result.records, result.err) == (0, [], "")
 
 
+def test_a_forged_line_beside_the_real_one_is_told(server: BlobServer, tmp_path: Path, feed: Feed) -> None:
+    """Of lines with one id that came together the forged are rejected and the real one is ingested once."""
+    real = parcel(tmp_path, server).wrapped()
+    forged = real | {"sig": "00" * 64}
+    for lines in ([forged, real, real, forged], [forged, forged, real]):
+        result = feed(*lines)
+        assert [record["type"] for record in result.records][: lines.index(real) + 1][-1] == "ingested"
+        assert sum(record["type"] == "ingested" for record in result.records) == 1
+        assert result.status == 76
+    assert len(server.visits) == 1
+
+
 def test_a_bad_line_is_told(server: BlobServer, tmp_path: Path, feed: Feed) -> None:
     """What is no event is reported with its line, and the next line is handled."""
     result = feed({"id": 5}, parcel(tmp_path, server).wrapped())
@@ -617,6 +629,33 @@ def test_a_killed_run_loses_nothing(dvm: Operator, server: BlobServer, tmp_path:
     out, err = second.communicate(b"", timeout=60)
     assert (second.returncode, err) == (0, b"")
     assert json.loads(out)["wrap"] == wrap["id"]
+
+
+def test_lines_that_came_together_are_in_the_inbox_together(
+    dvm: Operator, server: BlobServer, tmp_path: Path
+) -> None:
+    """A run killed at the first of several lines leaves all in the inbox; one told to end frees them."""
+    wraps = [parcel(tmp_path, server, sample(sequence=n, capture_id=f"c{n}")).wrapped() for n in (1, 2, 3)]
+    lines = b"".join(map(encode_line, wraps))
+    server.pause = 1
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        server.visits.clear()
+        process = _process(dvm)
+        assert process.stdin is not None
+        process.stdin.write(lines)
+        process.stdin.flush()
+        limit = time.monotonic() + 30
+        while not server.visits and time.monotonic() < limit:
+            time.sleep(0.02)
+        process.send_signal(end)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == -end
+        assert (count(dvm, "inbox"), len(out.splitlines())) == (3, 1 if end == signal.SIGTERM else 0)
+    server.pause = 0
+    last = _process(dvm, "--pending")
+    out, err = last.communicate(b"", timeout=60)
+    assert (last.returncode, err) == (0, b"")
+    assert sorted(json.loads(line)["sequence"] for line in out.splitlines()) == [2, 3]
 
 
 def test_a_stopped_run_gives_its_claims_back(dvm: Operator, server: BlobServer, tmp_path: Path) -> None:

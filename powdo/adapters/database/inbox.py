@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,23 @@ class Inbox:
 
         None when another run holds it or it is done.
         """
-        values = _waiting(event, "", now) | {"lease_until": now + lease, "lease_by": self._me}
+        return next(iter(self.accept_all([event], now, lease=lease)), None)
+
+    def accept_all(self, events: Iterable[Mapping[str, Any]], now: int, *, lease: int = LEASE) -> list[Item]:
+        """Return those of *events* that `accept` would return, with one commit for them all."""
+        insert, items = self._database.once(_insert_or_claim), []
         with self._database.write() as connection:
-            row = connection.execute(self._database.once(_insert_or_claim), values).one_or_none()
-        if row is None:
-            return None
-        return Item(wrap=values["wrap"], event=event, received_at=row.received_at, attempts=row.attempts)
+            # In the order of the key: two runs with the same wraps wait for each other, but not in a circle.
+            for event in sorted(events, key=itemgetter("id")):
+                values = _waiting(event, "", now) | {"lease_until": now + lease, "lease_by": self._me}
+                row = connection.execute(insert, values).one_or_none()
+                if row is not None:
+                    items.append(
+                        Item(
+                            wrap=event["id"], event=event, received_at=row.received_at, attempts=row.attempts
+                        )
+                    )
+        return items
 
     def _take(self, connection: sa.Connection, query: sa.Select[Any], until: int) -> list[Item]:
         rows = connection.execute(query).all()

@@ -73,6 +73,22 @@ def test_an_accepted_wrap_is_ours_at_once(database: Database) -> None:
     assert again is not None and again.attempts == 1
 
 
+def test_many_wraps_are_accepted_with_one_commit(database: Database) -> None:
+    """Wraps that arrive together are added and claimed at once, without those that are done or another's."""
+    inbox, other = Inbox(database), Inbox(database)
+    other._me = "another"
+    for number, owner in ((1, inbox), (2, other)):
+        owner.add(event(number), "", NOW)
+        assert owner.accept(event(number), NOW) is not None
+    inbox.done(f"{1:064x}", "ingested")
+    commits = []
+    sa.event.listen(database._engine, "commit", commits.append)
+    items = inbox.accept_all([event(number) for number in (5, 3, 1, 2, 4)], NOW)
+    assert [item.event for item in items] == [event(3), event(4), event(5)]
+    assert len(commits) == 1
+    assert other.claim(NOW) == []
+
+
 def test_a_strangers_wrap_can_be_opened_again(database: Database) -> None:
     """Once a stranger is enrolled their wrap may wait again; no other that is done may."""
     inbox = Inbox(database)

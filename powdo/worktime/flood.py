@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ REDACTED = "[redacted]"
 #: Overlaps of differing events up to this long are split in the middle, like gaps.
 _TRIM = SECOND // 10
 _LONGEST = 366 * 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class BucketEvent(NamedTuple):
@@ -70,9 +73,7 @@ def parse_bucket_event(obj: Mapping[str, Any]) -> BucketEvent:
     if not isinstance(data, dict):
         raise BadRecordError("bucket event without data")
     moment = parse_time(stamp)
-    begin = (
-        int(moment.timestamp()) * SECOND + moment.microsecond
-    )  # whole seconds: a float has no room for both
+    begin = (moment - _EPOCH) // _MICROSECOND  # a float has no room for both seconds and microseconds
     return BucketEvent(begin, begin + round(duration * SECOND), data)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Barrier, Thread
@@ -216,6 +217,21 @@ def test_one_place_in_the_chain_holds_one_root(store: Store, ana: int) -> None:
         store.store(delivery(ana, 5, [window(5, 6)], sequence=1))
     assert store.find(hexes(5)) is None
     assert len(store.bucket_events(ana, T0, T0 + 9 * HOUR)[0].events) == 1
+
+
+_TEXTS = st.text(st.characters(exclude_categories=()))
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(_TEXTS, _VALUES, max_size=4))
+def test_data_has_one_spelling(data: dict[str, object]) -> None:
+    """Whatever the data of a bucket event, it is stored as Python's json writes it: digests stay the same."""
+    spelt = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    assert stored_event(BucketEvent(0, 1, data)).data == spelt
 
 
 def test_an_event_that_grew_is_lengthened(store: Store, ana: int) -> None:

@@ -44,6 +44,7 @@ COMMANDS = {
     "ingest": "Fetch, check and store what gift wraps announce.",
     "users": "Enroll workers and list them.",
     "report": "Count active seconds by app, project, day, activity or worker.",
+    "verify": "Check what is stored against everything that was signed.",
     "extract": "Open one stored bundle into the new folder DIR.",
     "timesheets": "Show the timesheets that the rules make of what was ingested.",
     "kimai-sync": "Create, change and delete timesheets in Kimai; what a person changed there is kept.",

@@ -39,7 +39,14 @@ RECORDS = {
     kind.TYPE: kind
     for kind in (
         *(Capture, Bundle, network.Published, network.Listening),
-        *(operator.Ingested, operator.Rejected, operator.Timesheet, operator.Synced),
+        *(
+            operator.Ingested,
+            operator.Rejected,
+            operator.Verified,
+            operator.Chain,
+            operator.Timesheet,
+            operator.Synced,
+        ),
     )
 }
 

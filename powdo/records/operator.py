@@ -1,11 +1,11 @@
-"""The records that the operator's side writes: what was ingested, timesheets, the allowlist."""
+"""The records that the operator's side writes: what was ingested and proved, timesheets, the allowlist."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from powdo.records import Record, checked, flag, hex32, integer, moment, text, texts
+from powdo.records import JsonObject, Record, checked, flag, hex32, integer, moment, objects, text, texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,51 @@ class Rejected(Record):
     reason: str = checked(text)
     rumor: str | None = checked(text, None)
     npub: str | None = checked(text, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified(Record):
+    """One bundle that `verify` has looked at, with what is wrong and what is not there to be looked at.
+
+    *problems* are {"check", "reason"}; *received* is when the DVM says it had the bundle.
+    """
+
+    TYPE = "verified"
+
+    npub: str = checked(text)
+    device: str = checked(text)
+    sequence: int = checked(integer)
+    begin: datetime = checked(moment)
+    end: datetime = checked(moment)
+    ok: bool = checked(flag)
+    root: str = checked(text)
+    sha256: str | None = checked(text, None)
+    worker: str | None = checked(text, None)
+    rumor: str | None = checked(text, None)
+    received: datetime | None = checked(moment, None)
+    absent: tuple[str, ...] = checked(texts, ())
+    problems: tuple[JsonObject, ...] = checked(objects, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(Record):
+    """The links of one device, as far as they were looked at: how many, and which numbers lack one.
+
+    *missing* are {"first", "last"}; *problems* are texts.
+    """
+
+    TYPE = "chain"
+
+    device: str = checked(text)
+    first: int = checked(integer)
+    last: int = checked(integer)
+    bundles: int = checked(integer)
+    withheld: int = checked(integer)
+    ok: bool = checked(flag)
+    worker: str | None = checked(text, None)
+    npub: str | None = checked(text, None)
+    missing: tuple[JsonObject, ...] = checked(objects, ())
+    problems: tuple[str, ...] = checked(texts, ())
 
 
 @dataclass(frozen=True, kw_only=True)

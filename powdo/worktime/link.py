@@ -205,10 +205,11 @@ class Problem:
         return f"link {self.first} on device '{self.device}' does not continue the link before it"
 
 
-def verify_chain(links: Iterable[Link], *, first: int = 1) -> list[Problem]:
+def verify_chain(links: Iterable[Link], *, first: int | None = 1) -> list[Problem]:
     """Return what is wrong with the chains of *links*, by device and sequence.
 
-    Order does not matter and the same link may come twice; a device's chain begins at sequence *first*.
+    Order does not matter and the same link may come twice. A device's chain begins at sequence *first*, or,
+    where that is None and the links are a part of it, wherever they begin.
     """
     devices: dict[str, dict[int, dict[str, Link]]] = {}
     for link in links:
@@ -219,13 +220,15 @@ def verify_chain(links: Iterable[Link], *, first: int = 1) -> list[Problem]:
     return problems
 
 
-def _verify_device(device: str, chain: Mapping[int, Mapping[str, Link]], first: int) -> list[Problem]:
+def _verify_device(device: str, chain: Mapping[int, Mapping[str, Link]], first: int | None) -> list[Problem]:
     def problem(kind: ProblemKind, begin: int, end: int) -> None:
         problems.append(Problem(kind=kind, device=device, first=begin, last=end))
 
     problems: list[Problem] = []
-    expected = first
+    expected = min(chain) if first is None else first
     before: set[str | None] = {None}
+    if first is None:
+        before |= {link.previous for link in chain[expected].values()}
     for sequence in sorted(chain):
         links = chain[sequence]
         gap = sequence > expected

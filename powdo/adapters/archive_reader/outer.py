@@ -70,6 +70,18 @@ def check_blob(blob: BufferedReader, x: str, size: int) -> None:
         raise PeerProtocolError("bundle: its sha256 is not the one promised")
 
 
+def check_file(path: Path, x: str, size: int) -> None:
+    """Return nothing if *path* is a regular file of *size* bytes with the sha256 *x*.
+
+    Raises: InputMissingError, BadRecordError, PeerProtocolError.
+    """
+    with open_file(path) as blob:
+        try:
+            check_blob(blob, x, size)
+        except OSError as error:
+            raise InputMissingError(f"cannot read '{path}': {error.strerror}") from None
+
+
 def _check_outer(blob: BufferedReader, salt_hex: str) -> None:
     length = os.fstat(blob.fileno()).st_size
     if length < layout.FLOOR:

@@ -4,7 +4,7 @@ from powdo.adapters.database.buckets import StoredEvent, stored_event
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
-from powdo.adapters.database.kept import Kept
+from powdo.adapters.database.kept import Kept, Picture, StoredLink
 from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Author, Worker
 
@@ -15,10 +15,12 @@ __all__ = [
     "Inbox",
     "Item",
     "Kept",
+    "Picture",
     "Refusal",
     "Store",
     "Stored",
     "StoredEvent",
+    "StoredLink",
     "Told",
     "Worker",
     "enrolled",

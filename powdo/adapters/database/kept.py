@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.tables import bundle, worker
+from powdo.adapters.database.tables import bundle, screenshot, withheld, worker
 from powdo.errors import BadRecordError, UsageError
 from powdo.worktime.manifest import parse_manifest
 
@@ -17,6 +18,8 @@ from powdo.worktime.manifest import parse_manifest
 _START = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 _HEX64 = 64
 _SHOWN = 5
+#: So many rows are in memory at once, each with its events and its manifest.
+_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,30 @@ class Kept:
     seal_event: str
     rumor_event: str
     ingested_at: int
+    blob_removed_at: int | None
+    screenshots_removed_at: int | None
+
+
+class Picture(NamedTuple):
+    """One row of the screenshots."""
+
+    file: str
+    time_us: int
+    monitor: int
+    width: int
+    height: int
+    sha256: str
+    size: int
+
+
+class StoredLink(NamedTuple):
+    """A link as it was told, of a bundle or of a capture that was withheld."""
+
+    device: str
+    sequence: int
+    link: str
+    event: str | None
+    withheld: bool
 
 
 class Keeping:
@@ -72,6 +99,41 @@ class Keeping:
             which = " ".join(item.sha256 for item in found[:_SHOWN])
             raise UsageError(f"'{name}' means more than one bundle: {which}", hint="give more of a sha256")
         return found[0]
+
+    def kept(
+        self, worker: int, begin: int | None = None, end: int | None = None
+    ) -> Iterator[list[tuple[Kept, list[Picture]]]]:
+        """Yield the bundles of *worker* between *begin* and *end* in batches, by device and sequence."""
+        after: tuple[str, int] = ("", -1)
+        while True:
+            with self._database.read() as connection:
+                place = sa.tuple_(bundle.c.device, bundle.c.sequence) > sa.tuple_(*map(sa.literal, after))
+                query = _KEPT.where(*_period(worker, begin, end), place)
+                query = query.order_by(bundle.c.device, bundle.c.sequence).limit(_BATCH)
+                rows = [_kept(row) for row in connection.execute(query)]
+                pictures = _pictures(connection, [row.id for row in rows])
+            if not rows:
+                return
+            yield [(row, pictures.get(row.id, [])) for row in rows]
+            after = (rows[-1].device, rows[-1].sequence)
+
+    def count_kept(self, worker: int, begin: int | None = None, end: int | None = None) -> int:
+        """Return how many bundles `kept` yields."""
+        query = sa.select(sa.func.count()).select_from(bundle).where(*_period(worker, begin, end))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def links(self, worker: int) -> list[StoredLink]:
+        """Return all links of *worker*, those of withheld captures too, by device and sequence."""
+        own = (bundle.c.device, bundle.c.sequence, bundle.c.link, bundle.c.link_event)
+        told = (withheld.c.device, withheld.c.sequence, withheld.c.link, withheld.c.link_event)
+        with self._database.read() as connection:
+            found = [
+                StoredLink(*row, withheld=table is withheld)
+                for table, columns in ((bundle, own), (withheld, told))
+                for row in connection.execute(sa.select(*columns).where(table.c.worker_id == worker))
+            ]
+        return sorted(found, key=lambda link: link[:3])
 
 
 _KEPT: sa.Select[Any] = sa.select(
@@ -100,6 +162,23 @@ def _rows(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Kept
 
 def _kept(row: sa.Row[Any]) -> Kept:
     return Kept(**row._mapping)
+
+
+def _period(worker_id: int, begin: int | None, end: int | None) -> list[sa.ColumnElement[bool]]:
+    where = [bundle.c.worker_id == worker_id]
+    if begin is not None:
+        where.append(bundle.c.end_us >= begin)
+    if end is not None:
+        where.append(bundle.c.begin_us < end)
+    return where
+
+
+def _pictures(connection: sa.Connection, numbers: list[int]) -> dict[int, list[Picture]]:
+    query = sa.select(screenshot.c.bundle_id, *(screenshot.c[name] for name in Picture._fields))
+    found: dict[int, list[Picture]] = {}
+    for row in connection.execute(query.where(screenshot.c.bundle_id.in_(numbers))):
+        found.setdefault(row[0], []).append(Picture(*row[1:]))
+    return found
 
 
 def _capture(item: Kept) -> str | None:

@@ -177,7 +177,14 @@ def _complete() -> int | None:
         return None
     from click.shell_completion import shell_complete
 
-    return shell_complete(group, {}, "powdo", "_POWDO_COMPLETE", instruction)
+    from powdo.completion import equip
+
+    class Equipped(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            found = super().get_command(ctx, cmd_name)
+            return found and equip(found)
+
+    return shell_complete(Equipped("powdo", params=group.params), {}, "powdo", "_POWDO_COMPLETE", instruction)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -58,6 +58,9 @@ def test_pages_units_and_scripts_are_in_the_wheel(wheel):
     wanted = {f"{data}/scripts/{name}" for name in ("powdo-client", "powdo-server")}
     for folder, place in (("contrib/systemd", "powdo/systemd"), ("contrib/cron", "powdo/cron")):
         wanted |= {f"{data}/data/share/{place}/{path.name}" for path in (ROOT / folder).iterdir()}
+    for place in ("bash-completion/completions/powdo", "zsh/site-functions/_powdo"):
+        wanted.add(f"{data}/data/share/{place}")
+    wanted.add(f"{data}/data/share/fish/vendor_completions.d/powdo.fish")
     for page in (ROOT / "man").iterdir():
         wanted.add(f"{data}/data/share/man/man{page.suffix[1:]}/{page.name}")
     assert any(Path(name).suffix == ".1" for name in wanted)

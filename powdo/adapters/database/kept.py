@@ -186,3 +186,18 @@ def _capture(item: Kept) -> str | None:
         return parse_manifest(item.manifest.encode()).id
     except BadRecordError:  # what is stored was sound once
         return None
+
+
+class Named(NamedTuple):
+    """How one bundle can be called: its blob's sha256, whose it is, and when it begins (microseconds)."""
+
+    sha256: str
+    worker: str
+    begin_us: int
+
+
+def youngest(database: str | Database, count: int) -> list[Named]:
+    """Return the names of the *count* bundles that were stored last, the latest first."""
+    query = sa.select(bundle.c.sha256, worker.c.name, bundle.c.begin_us).join_from(bundle, worker)
+    with opened(database).read() as connection:
+        return [Named(*row) for row in connection.execute(query.order_by(bundle.c.id.desc()).limit(count))]

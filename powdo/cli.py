@@ -51,6 +51,7 @@ COMMANDS = {
     "allow": "Keep the relay's allowlist in step, and serve one beside another relay.",
     "relay": "Run the relay and look after it, or make its decision for strfry.",
     "blossom": "Run the Blossom server, and look after what it keeps.",
+    "pow": "Mine proof of work, check it, and mine for others.",
     "demo": "Run the whole line on this machine with a sample day.",
 }
 

@@ -46,6 +46,11 @@ def install() -> None:
             signal.signal(signum, _handle)
 
 
+def waits() -> bool:
+    """Return whether a signal came that is held back: what takes long in a deferred block ends early."""
+    return _State.waiting is not None
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Hold a first signal back until the block ends."""

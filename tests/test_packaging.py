@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -24,22 +26,36 @@ def _recent_setuptools() -> bool:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Return the wheel that this checkout makes."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of what packages are made of."""
     need(_recent_setuptools(), "setuptools 77 or later")
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "powdo"
-    source.mkdir()
+    need(shutil.which("gcc") is not None, "gcc")
+    source = tmp_path_factory.mktemp("source")
     for name in ("powdo", "man", "contrib", "bin"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
-    program = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    return source
+
+
+def build(source: Path, kind: str, folder: Path, **environment: str) -> Path:
+    """Return the wheel or sdist that *source* makes, in *folder*."""
+    program = f"import sys; from setuptools import build_meta; print(build_meta.build_{kind}(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], cwd=source, capture_output=True, timeout=120
+        [sys.executable, "-c", program, str(folder)],
+        cwd=source,
+        capture_output=True,
+        timeout=240,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr.decode()
-    with zipfile.ZipFile(folder / f"powdo-{__version__}-py3-none-any.whl") as archive:
+    return folder / done.stdout.decode().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Return the wheel that this checkout makes."""
+    with zipfile.ZipFile(build(source, "wheel", tmp_path_factory.mktemp("wheel"))) as archive:
         yield archive
 
 
@@ -47,7 +63,7 @@ def test_every_module_and_data_file_is_in_the_wheel(wheel):
     """What stands under powdo/ is installed, sample data and the typing marker too."""
     names = set(wheel.namelist())
     for path in (ROOT / "powdo").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not {"__pycache__", "csrc"} & set(path.parts) and path.suffix != ".so":
             assert str(path.relative_to(ROOT)) in names
 
 
@@ -76,3 +92,28 @@ def test_the_entry_point_and_the_metadata(wheel):
     assert "License-Expression: MIT\n" in metadata
     assert "Requires-Dist: click>=8" in metadata
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in wheel.namelist())
+
+
+def test_the_extension_is_in_the_wheel_for_every_python(wheel: zipfile.ZipFile):
+    """The wheel holds the C extension for the stable ABI, and says so in its name."""
+    assert "powdo/_miner.abi3.so" in wheel.namelist()
+    assert "-cp311-abi3-" in str(wheel.filename)
+    assert wheel.getinfo("powdo/_miner.abi3.so").file_size < 200_000
+
+
+def test_a_wheel_is_made_without_a_compiler_too(source: Path, tmp_path: Path):
+    """Where the extension cannot be built the package is whole but for it."""
+    copy = shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("build"))
+    wheel = build(copy, "wheel", tmp_path, CC="/bin/false", LDSHARED="/bin/false")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "powdo/cli.py" in names
+    assert not [name for name in names if name.endswith(".so")]
+
+
+def test_the_sdist_has_what_the_extension_is_made_of(source: Path, tmp_path: Path):
+    """Every C source and header, and the script that names them, is in the source distribution."""
+    with tarfile.open(build(source, "sdist", tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {f"powdo/csrc/{path.name}" for path in (ROOT / "powdo" / "csrc").iterdir()} <= names
+    assert {"setup.py", "setup.cfg", "pyproject.toml", "powdo/_miner.pyi"} <= names

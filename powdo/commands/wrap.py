@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from powdo.adapters.outbox import Entry, Outbox
     from powdo.nips.curve import SecretKey
     from powdo.nips.event import Event, Unsigned
+    from powdo.proving import Proof
     from powdo.records import Bundle
 
 #: NIP-59: seal and wrap are dated back independently, up to two days.
 _BACK = 2 * 86400
+_MOST_BITS = 128
 
 
 class _Post(NamedTuple):
@@ -57,9 +60,10 @@ def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
     ).to_rumor(post.author.pubkey, created_at)
 
 
-def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
+def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int, proof: Proof | None) -> Event:
     from powdo.nips.curve import SecretKey
-    from powdo.nips.giftwrap import seal, wrap
+    from powdo.nips.event import sign
+    from powdo.nips.giftwrap import seal, wrap_unsigned
 
     sealed = seal(
         rumor,
@@ -69,15 +73,16 @@ def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int) -> Event:
         nonce=os.urandom(32),
         aux=os.urandom(32),
     )
-    return wrap(
+    one_time = SecretKey(os.urandom(32))
+    unsigned = wrap_unsigned(
         sealed,
-        SecretKey(os.urandom(32)),
+        one_time,
         recipient,
         created_at=_date_back(now),
         nonce=os.urandom(32),
-        aux=os.urandom(32),
         expiration=None if post.expiration is None else now + post.expiration,
     )
+    return sign(unsigned if proof is None else proof.prove(unsigned), one_time, os.urandom(32))
 
 
 def _recipient(text: str) -> str:
@@ -120,9 +125,10 @@ def _post(run: Run, to: tuple[str, ...], no_self: bool) -> _Post:
 class _Stage:
     """Wraps bundle records; what the outbox knows already is given out again, not made again."""
 
-    def __init__(self, outbox: Outbox, post: _Post, *, dry_run: bool) -> None:
+    def __init__(self, outbox: Outbox, post: _Post, proof: Proof | None, *, dry_run: bool) -> None:
         self._outbox = outbox
         self._post = post
+        self._proof = proof
         self._dry_run = dry_run
 
     def pending(self) -> Iterator[dict[str, Any]]:
@@ -158,7 +164,7 @@ class _Stage:
             created_at = entry.created if entry is not None else int(bundle.end.timestamp())
             rumor = _rumor(self._post, bundle, key, created_at)
             wraps = [
-                (recipient, _wrap(self._post, rumor, recipient, now).to_json())
+                (recipient, _wrap(self._post, rumor, recipient, now, self._proof).to_json())
                 for recipient in (*self._post.recipients, *self._post.copies)
             ]
             if entry is not None and not self._dry_run:
@@ -168,7 +174,8 @@ class _Stage:
     def _kept(self, entry: Entry) -> list[dict[str, Any]]:
         """Return the wraps made earlier for these recipients.
 
-        None when one is for a new recipient, or waits for so long that it must be made anew.
+        None when one is for a new recipient, or waits for so long, or with so little proof of work, that it
+        must be made anew.
         """
         from powdo.adapters.outbox import STALE_WRAP_SECONDS
 
@@ -178,22 +185,55 @@ class _Stage:
         oldest = time.time() - STALE_WRAP_SECONDS
         if any(item.published is None and item.created < oldest for item in wraps):
             return []
+        if any(item.published is None and not self._is_proved(item.event) for item in wraps):
+            return []
         wanted = {*self._post.recipients, *self._post.copies}
         if not wanted <= {item.recipient for item in wraps}:
             return []
         return [item.event for item in wraps if item.recipient in wanted]
 
+    def _is_proved(self, event: dict[str, Any]) -> bool:
+        from powdo.nips.event import Event
+
+        return self._proof is None or self._proof.holds(Event.from_json(event))
+
+
+def _bits(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Return what --pow says: a number, `relay` without one. Raises: BadParameter."""
+    if value in (None, "relay"):
+        return value
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) <= _MOST_BITS:
+        raise click.BadParameter(f"'{value}' is no number of bits from 1 to {_MOST_BITS}; write --pow=BITS")
+    return int(value)
+
 
 @command(
-    "wrap", epilog="powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish"
+    "wrap",
+    epilog="""powdo bundle --pending | powdo upload --pending | powdo wrap --pending | powdo publish
+    powdo wrap --pending --pow=20 | powdo publish --pending --no-auth""",
 )
 @filter_options
 @pending_option
 @click.option("--to", multiple=True, metavar="NPUB", help="A recipient instead of the configured DVM.")
 @click.option("--no-self", is_flag=True, help="Make no copy for the worker's own access key.")
+@click.option(
+    "--pow",
+    "bits",
+    is_flag=False,
+    flag_value="relay",
+    metavar="[BITS]",
+    callback=_bits,
+    help="Mine BITS of proof of work for each wrap; without a number what the primary relay wants.",
+)
 @dry_run_option
 def wrap(
-    run: Run, files: tuple[str, ...], pending: bool, to: tuple[str, ...], no_self: bool, dry_run: bool
+    run: Run,
+    files: tuple[str, ...],
+    pending: bool,
+    to: tuple[str, ...],
+    no_self: bool,
+    bits: int | str | None,
+    dry_run: bool,
 ) -> None:
     """Seal and gift-wrap uploaded bundles for their recipients.
 
@@ -202,11 +242,19 @@ def wrap(
     from powdo.adapters.outbox import Outbox
 
     outbox = Outbox(run.settings.state_dir)
-    stage = _Stage(outbox, _post(run, to, no_self), dry_run=dry_run)
-    run.stage(
-        files,
-        stage.handle,
-        key=lambda record: str(record.get("id")),
-        pending=stage.pending if pending else None,
-        next_retry=lambda: outbox.next_retry("wrap"),
-    )
+    with ExitStack() as resources:
+        proof = None if bits is None else resources.enter_context(_proof(run, bits))
+        stage = _Stage(outbox, _post(run, to, no_self), proof, dry_run=dry_run)
+        run.stage(
+            files,
+            stage.handle,
+            key=lambda record: str(record.get("id")),
+            pending=stage.pending if pending else None,
+            next_retry=lambda: outbox.next_retry("wrap"),
+        )
+
+
+def _proof(run: Run, bits: int | str) -> closing[Proof]:
+    from powdo.proving import Proof
+
+    return closing(Proof(run, bits if isinstance(bits, int) else None))

@@ -126,6 +126,15 @@ class Unsigned(NamedTuple):
         return cls.from_json(_loads(data))
 
     @classmethod
+    def from_fields(cls, obj: object) -> Unsigned:
+        """Return the event with the fields of *obj*, whatever id and signature it has besides.
+
+        Raises:
+            BadRecordError: a field that an id is made of is missing or malformed.
+        """
+        return cls(*_body(_mapping(obj, "an event")))
+
+    @classmethod
     def from_json(cls, obj: object) -> Unsigned:
         """Return the rumor in *obj*, its form and its id checked.
 

@@ -32,6 +32,7 @@ _SECTIONS: dict[str, type] = {
     "relay": schema.Relay,
     "blossom": schema.Blossom,
     "allow": schema.Allow,
+    "pow": schema.Pow,
 }
 
 
@@ -64,6 +65,7 @@ class Settings(NamedTuple):
     relay: schema.Relay = schema.Relay()
     blossom: schema.Blossom = schema.Blossom()
     allow: schema.Allow = schema.Allow()
+    pow: schema.Pow = schema.Pow()
     rules: tuple[Rule, ...] = ()
 
     @property

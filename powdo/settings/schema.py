@@ -344,3 +344,9 @@ class Allow(NamedTuple):
     secret_command: Annotated[str | None, text] = None
     interval: Annotated[int, pause] = 300
     enabled: Annotated[bool, flag] = True
+
+
+class Pow(NamedTuple):
+    """[pow]: how long mining a wrap may take."""
+
+    max_seconds: Annotated[int, pause] = 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event
 from powdo.nips.giftwrap import Unwrapped, unwrap
 from powdo.nips.nip17 import FileMessage
+from powdo.nips.pow import check, committed
+from powdo.servers.relay.policy import Policy
 from tests.outbox_steps import KEY, bundle, capture
+from tests.relay_helpers import relay_thread
 
 _DVM = SecretKey(b"\x01" * 32)
 _BLOBS = [{"url": "https://one.example/x.bin"}, {"url": "https://two.example/x.bin"}]
@@ -175,3 +179,67 @@ def test_another_recipient_gets_a_wrap_of_their_own(worker: Worker) -> None:
     (event,) = worker.wrap("--no-self", "--to", other.pubkey, stdin=record)
     assert unwrap(event, other).rumor.content == unwrap(first[0], _DVM).rumor.content
     assert worker.wrap("--no-self", "--to", other.pubkey, stdin=record) == [event]
+
+
+# --- proof of work ---
+
+
+def test_a_wrap_carries_the_work_it_was_asked_for(worker: Worker) -> None:
+    """--pow mines before it signs: committed bits, the date left as it was, and it opens as ever."""
+    worker.uploaded()
+    for event in worker.wrap("--pending", "--pow=9"):
+        assert check(event, 9) and committed(event.tags) == 9
+        assert event.tags[0][0] == "p" and event.tags[-1][0] == "nonce"
+        assert event.created_at <= time.time()
+        recipient = _DVM if event.tag_values("p") == (_DVM.pubkey,) else worker.access
+        assert unwrap(event, recipient).rumor.pubkey == worker.identity.pubkey
+
+
+def test_a_wrap_that_waits_with_too_little_work_is_made_anew(worker: Worker) -> None:
+    """After a relay has asked for more, the wraps that wait are mined; with enough they are given again."""
+    record = encode_line(worker.outbox.get(worker.uploaded()).bundle.to_json())
+    plain = worker.wrap(stdin=record)
+    mined = worker.wrap("--pow", "8", stdin=record)
+    assert not {event.id for event in plain} & {event.id for event in mined}
+    assert worker.wrap("--pow=7", stdin=record) == mined
+    assert worker.wrap(stdin=record) == mined
+
+
+def test_without_a_number_the_relay_says_how_much(worker: Worker, own_world: Path) -> None:
+    """--pow alone takes what the primary relay's NIP-11 document wants, and that may be nothing."""
+    record = encode_line(worker.outbox.get(worker.uploaded()).bundle.to_json())
+    config, kept = own_world / "powdo.toml", (own_world / "powdo.toml").read_text()
+    for bits in (6, 0):
+        with relay_thread(own_world / f"relay{bits}", Policy(allowed={_DVM.pubkey}, min_pow=bits)) as url:
+            worker_side = f'[worker]\ndvm = "{_DVM.pubkey}"\nrelays = ["{url}"]\n'
+            config.write_text(kept.partition("[worker]")[0] + worker_side)
+            events = worker.wrap("-n", "--pow", "--pending")
+        assert [committed(event.tags) for event in events] == [bits or None] * 2
+    done = worker.powdo("wrap", "-n", "--pow", "-", stdin=record)
+    assert done.returncode == 2 and b"write --pow=BITS" in done.stderr
+    done = worker.powdo("wrap", "-n", "--pending", "--pow")
+    assert done.returncode == 75 and b"cannot reach" in done.stderr
+
+
+def test_what_would_take_too_long_is_refused_with_a_hint(worker: Worker, own_world: Path) -> None:
+    """More than [pow] max_seconds on average is refused at once, and the bundle still waits."""
+    name = worker.uploaded()
+    done = worker.powdo("wrap", "--pending", "--pow=70")
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert b"70 bits would take" in done.stderr and b"max_seconds in [pow]" in done.stderr
+    assert worker.outbox.get(name).state == "uploaded"
+
+
+def test_a_signal_while_a_wrap_is_mined_leaves_the_bundle_waiting(worker: Worker, own_world: Path) -> None:
+    """Ctrl-C ends mining within a slice; nothing is written, and the next run wraps."""
+    name = worker.uploaded()
+    config = own_world / "powdo.toml"
+    config.write_text(config.read_text() + '\n[pow]\nmax_seconds = "3650d"\n')
+    with worker.powdo.start("wrap", "--pending", "--pow=46", "-vv") as process:
+        while b"on average" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+        assert process.stdout.read() == b""
+    assert worker.outbox.get(name).state == "uploaded"
+    assert len(worker.wrap("--pending", "--pow=4")) == 2

@@ -33,6 +33,7 @@ SECTIONS = {
     for kind in (
         *(schema.Identity, schema.Worker, schema.Capture, schema.Dvm),
         *(schema.Kimai, schema.Timesheets, schema.Relay, schema.Blossom, schema.Allow),
+        schema.Pow,
     )
 }
 RECORDS = {

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def certificate(folder: Path) -> Path:
-    """Return a file with a new key and its certificate for `localhost`, signed by itself."""
+def certificate(folder: Path, *names: str) -> Path:
+    """Return a file with a new key and its certificate for *names*, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
@@ -31,11 +31,11 @@ def certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    path = folder / "localhost.pem"
+    path = folder / f"{names[0]}.pem"
     path.write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
     )
@@ -77,7 +77,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def tls_proxy(folder: Path) -> AsyncIterator[Proxy]:
     """Yield a proxy on loopback, whose certificate its `trusting` context trusts; *upstream* is set later."""
-    file = certificate(folder)
+    file = certificate(folder, "localhost")
     proxy = Proxy()
     proxy.trusting.load_verify_locations(file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -3,78 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.capture_helpers import ROOT, stop, unused_url
+from tests.capture_helpers import unused_url
+from tests.sides import DAY, Side, export
 from tests.socks_proxy import Socks, socks_proxy
 
 RELAY, BLOSSOM = "relaypowdo.onion", "blossompowdo.onion"
-DAY = "2026-11-18"
 PLACES = ("--relay", f"ws://{RELAY}", "--blossom", f"http://{BLOSSOM}", "--yes")
-
-
-@dataclass
-class Side:
-    """A folder, and the environment of commands that run in it."""
-
-    folder: Path
-    proxy: str
-
-    def environment(self) -> dict[str, str]:
-        """Return an environment that knows this side only."""
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "PYTHONPATH": str(ROOT),
-            "NSEC_MASTER_KEY": "0" * 63 + "1",
-            **({"POWDO_PROXY": self.proxy} if self.proxy else {}),
-        }
-
-    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "powdo", *arguments],
-            env=self.environment(),
-            input=stdin,
-            capture_output=True,
-            timeout=60,
-        )
-
-    def ok(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        """Return what a command writes that must end with 0."""
-        done = self.run(*arguments, stdin=stdin)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout
-
-    def serve(self, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
-        """Start a server; return it and its port."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "powdo", *arguments, "--listen", "127.0.0.1:0"],
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdout is not None
-        port = urlsplit(json.loads(process.stdout.readline())["url"]).port
-        assert port is not None
-        return process, port
-
-
-def _export(folder: Path, hour: int) -> Path:
-    """Return an ActivityWatch export with one window, ten minutes from *hour* on."""
-    seen = {"timestamp": f"{DAY}T{hour:02}:00:00Z", "duration": 600, "data": {"app": "Code", "title": "x"}}
-    bucket = {"type": "currentwindow", "client": "test", "hostname": "desk", "events": [seen]}
-    path = folder / f"export-{hour}.json"
-    path.write_text(json.dumps({"buckets": {"aw-watcher-window_desk": bucket}}))
-    return path
 
 
 @dataclass
@@ -87,7 +27,7 @@ class Line:
 
     def with_proxy(self, url: str) -> Side:
         """Return the worker behind another proxy."""
-        return Side(self.worker.folder, url)
+        return Side(self.worker.folder, {"POWDO_PROXY": url} if url else {})
 
 
 @pytest.fixture
@@ -95,28 +35,27 @@ def line(tmp_path: Path) -> Iterator[Line]:
     """Return a worker with one capture and an operator; relay and Blossom server run behind a proxy."""
     for name in ("worker", "operator", "public"):
         (tmp_path / name).mkdir(mode=0o700)
-    public = Side(tmp_path / "public", "")
+    public = Side(tmp_path / "public")
     with socks_proxy({}, ("ana", "secret")) as proxy:
-        worker, operator = (Side(tmp_path / name, proxy.url) for name in ("worker", "operator"))
+        through = {"POWDO_PROXY": proxy.url}
+        worker, operator = (Side(tmp_path / name, through) for name in ("worker", "operator"))
         identity, access = worker.ok("keys", "new", "ana", "ana-access").decode().split()
         dvm = operator.ok("keys", "new", "dvm").decode().strip()
-        relay, proxy.hosts[RELAY] = public.serve(
+        relay = (
             *("relay", "serve", "--data", str(tmp_path / "public/relay"), "--url", f"ws://{RELAY}"),
             *("--allow", access, "--allow", dvm),
         )
-        blossom, proxy.hosts[BLOSSOM] = public.serve(
+        blossom = (
             *("blossom", "serve", "--data", str(tmp_path / "public/blossom"), "--allow", access),
             *("--url", f"http://{BLOSSOM}"),
         )
-        worker.ok("init", "worker", "--user", "ana", "--dvm", dvm, *PLACES)
-        operator.ok("init", "operator", *PLACES)
-        operator.ok("users", "add", identity, "--name", "ana", "--access", access)
-        worker.ok("capture", "--activity", str(_export(tmp_path, 9)), "--no-screenshots", "--since", DAY)
-        yield Line(worker, operator, proxy)
-        for server in (relay, blossom):
-            stop(server)
-            assert server.stdout is not None
-            server.stdout.close()
+        with public.serving(*relay) as relay_port, public.serving(*blossom) as blossom_port:
+            proxy.hosts |= {RELAY: relay_port, BLOSSOM: blossom_port}
+            worker.ok("init", "worker", "--user", "ana", "--dvm", dvm, *PLACES)
+            operator.ok("init", "operator", *PLACES)
+            operator.ok("users", "add", identity, "--name", "ana", "--access", access)
+            worker.ok("capture", "--activity", str(export(tmp_path, 9)), "--no-screenshots", "--since", DAY)
+            yield Line(worker, operator, proxy)
 
 
 def test_the_whole_line_goes_through_the_proxy(line: Line) -> None:
@@ -154,8 +93,8 @@ def test_without_the_proxy_nothing_goes_out(
 ) -> None:
     """A proxy that is missing, nonsense, away or refuses ends upload and publish; the queue keeps all."""
     wraps = line.worker.ok("wrap", stdin=_uploaded(line.worker))
-    export = _export(line.worker.folder.parent, 10)
-    line.worker.ok("capture", "--activity", str(export), "--no-screenshots", "--since", DAY)
+    later = export(line.worker.folder.parent, 10)
+    line.worker.ok("capture", "--activity", str(later), "--no-screenshots", "--since", DAY)
     before = list(line.proxy.asked)
     side = line.with_proxy(proxy(line))
     for arguments, stdin in ((("upload",), side.ok("bundle", "--pending")), (("publish",), wraps)):

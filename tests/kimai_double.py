@@ -31,7 +31,7 @@ _HTML = "<!DOCTYPE html><html><head><title>Redirecting</title></head><body>Redir
 
 @dataclass
 class Fault:
-    """What goes wrong with the next matching request: `lose`, `fail` (before), `fail after`, `delay`."""
+    """What goes wrong with the next match: `lose`, `fail` (before), `fail after`, `gone`, `delay`."""
 
     kind: str
     method: str
@@ -62,6 +62,7 @@ class Double:
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.redirect: str | None = None
+        self.on_lost: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         double = self
 
@@ -115,6 +116,8 @@ class Double:
         if fault and fault.kind == "delay":
             time.sleep(fault.seconds)
         with self._lock:
+            if fault and fault.kind == "gone":  # a person was faster
+                self.kimai.rows.pop(int(parts.path.rsplit("/", 1)[1]))
             if fault and fault.kind == "fail":
                 reply = Reply(fault.status, {"code": fault.status, "message": "Internal Server Error"})
             else:
@@ -126,6 +129,7 @@ class Double:
                 Call(handler.command, parts.path, body, reply.status, handler.headers.get("Authorization"))
             )
         if fault and fault.kind == "lose":
+            self.on_lost()
             handler.close_connection = True
             handler.connection.close()
             return

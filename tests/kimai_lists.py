@@ -84,10 +84,10 @@ def listing(kimai: Kimai, user: User, query: Pairs) -> Reply:
         rows = [row for row in rows if known & set(row.tags)]
     if wanted.get("project", "").isdigit() and int(wanted["project"]) in kimai.projects:
         rows = [row for row in rows if str(row.project) == wanted["project"]]
-    return _page(_term(rows, wanted.get("term", "")), wanted)
+    return _page(_term(rows, wanted.get("term", "")), wanted, rates=kimai.rates)
 
 
-def _page(rows: list[Row], wanted: dict[str, str]) -> Reply:
+def _page(rows: list[Row], wanted: dict[str, str], *, rates: bool) -> Reply:
     key: Any = (lambda row: row.id) if wanted.get("orderBy") == "id" else (lambda row: (row.begin, row.id))
     rows.sort(key=key, reverse=wanted.get("order", "DESC") == "DESC")
     size = min(int(wanted.get("size", "50")) or 50, 500)
@@ -99,4 +99,4 @@ def _page(rows: list[Row], wanted: dict[str, str]) -> Reply:
         "X-Page": str(page), "X-Total-Count": str(len(rows)),
         "X-Total-Pages": str(pages), "X-Per-Page": str(size),
     }  # fmt: skip
-    return Reply(200, [row.show() for row in rows[(page - 1) * size : page * size]], headers)
+    return Reply(200, [row.show(rates=rates) for row in rows[(page - 1) * size : page * size]], headers)

@@ -91,7 +91,9 @@ class Row:
     billable: bool = True
     modified: float = 0.0
 
-    def show(self, zone: ZoneInfo | None = None, *, single: bool = False) -> dict[str, Any]:
+    def show(
+        self, zone: ZoneInfo | None = None, *, single: bool = False, rates: bool = True
+    ) -> dict[str, Any]:
         """Return the row as the API shows it."""
         where = zone or ZoneInfo(self.zone)
         begin, end = (
@@ -99,13 +101,13 @@ class Row:
             for edge in (self.begin, self.end)
         )
         length = int((self.end - self.begin).total_seconds()) if self.end else 0
-        rates: dict[str, Any] = {"rate": 0.0, "internalRate": 0.0}
-        if single:
-            rates |= {"fixedRate": None, "hourlyRate": 0.0 if self.end else None}
+        shown: dict[str, Any] = {"rate": 0.0, "internalRate": 0.0} if rates else {}
+        if single and rates:
+            shown |= {"fixedRate": None, "hourlyRate": 0.0 if self.end else None}
         return {
             "activity": self.activity, "project": self.project, "user": self.user, "tags": list(self.tags),
             "id": self.id, "begin": begin, "end": end, "duration": length, "break": 0,
-            "description": self.description, **rates, "exported": self.exported,
+            "description": self.description, **shown, "exported": self.exported,
             "billable": self.billable, "metaFields": [],
         }  # fmt: skip
 
@@ -126,6 +128,7 @@ class Kimai:
         self.overlapping = True
         self.future = True
         self.empty = True
+        self.rates = True
         self.longest = timedelta(days=366)
         self.locked_before: datetime | None = None
         self.rounding: Callable[[datetime, datetime], tuple[datetime, datetime]] = floor_ceil

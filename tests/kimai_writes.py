@@ -152,7 +152,7 @@ def create(kimai: Kimai, user: User, body: Any) -> Reply:
                 other.end = now
     kimai.last += 1
     kimai.rows[kimai.last] = replace(row, id=kimai.last, modified=kimai.now())
-    return Reply(200, kimai.rows[kimai.last].show(user.zone, single=True))
+    return Reply(200, kimai.rows[kimai.last].show(user.zone, single=True, rates=kimai.rates))
 
 
 def _change(kimai: Kimai, user: User, row: Row, body: Any) -> Reply:
@@ -163,7 +163,7 @@ def _change(kimai: Kimai, user: User, row: Row, body: Any) -> Reply:
         return changed
     if changed != row:
         kimai.rows[row.id] = replace(changed, modified=kimai.now())
-    return Reply(200, kimai.rows[row.id].show(single=True))
+    return Reply(200, kimai.rows[row.id].show(single=True, rates=kimai.rates))
 
 
 def _zone(row: Row) -> Any:
@@ -185,9 +185,9 @@ def one(kimai: Kimai, user: User, method: str, number: int, action: str, body: A
         if user.rank < 1:
             return FORBIDDEN
         kimai.edit(number, exported=not row.exported)
-        return Reply(200, kimai.rows[number].show(single=True))
+        return Reply(200, kimai.rows[number].show(single=True, rates=kimai.rates))
     if method in {"GET", "HEAD"}:
-        return Reply(200, row.show(single=True))
+        return Reply(200, row.show(single=True, rates=kimai.rates))
     if method not in {"PATCH", "DELETE"}:
         return NOT_ALLOWED
     locked = kimai.locked_before is not None and row.begin < kimai.locked_before

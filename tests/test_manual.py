@@ -17,7 +17,7 @@ from manual import MAN, commands, flags_in, flags_of, pages, powdo_lines
 from powdo import cli, settings
 from powdo.errors import SEVERITY
 from powdo.records import Bundle, Capture, network, operator
-from powdo.settings import retention, schema
+from powdo.settings import kimai, retention, schema
 from powdo.worktime.rules import Rule, parse_rules
 from tests.parts import needed
 
@@ -259,6 +259,7 @@ def test_every_section_and_key_of_a_rule_is_told() -> None:
     assert {title for title in parts if title.startswith("[")} == {
         *(f"[{name}]" for name in SECTIONS),
         "[[blossom.retention]]",
+        "[[kimai.worker]]",
         "[[rule]]",
     }
     assert set(SECTIONS) == set(settings._SECTIONS)
@@ -266,6 +267,8 @@ def test_every_section_and_key_of_a_rule_is_told() -> None:
     assert sorted(told) == sorted(item.name for item in fields(Rule))
     told = [word for item in parts["[[blossom.retention]]"].items for word in item.words]
     assert sorted(told) == sorted(retention.Rule._fields)
+    told = [word for item in parts["[[kimai.worker]]"].items for word in item.words]
+    assert sorted(told) == sorted(kimai.Token._fields)
 
 
 def test_configuration_examples_are_sound_and_show_every_key() -> None:

@@ -26,6 +26,7 @@ _SAMPLES: dict[str, Any] = {
     "hex32": "ab" * 32,
     "texts": ["a", "b"],
     "objects": [{"url": "https://b.example/x"}],
+    "fragment": {"begin": "2026-03-02T09:00:00Z"},
 }
 _WRONG: dict[str, list[Any]] = {
     "text": [1, [], {}, False],
@@ -35,6 +36,7 @@ _WRONG: dict[str, list[Any]] = {
     "hex32": ["AB" * 32, "ab" * 31, "zz" * 32, 5, "ab" * 31 + "é" * 2],
     "texts": ["a", [1], {}],
     "objects": [["a"], {}, "x"],
+    "fragment": ["a", [], 1],
 }
 
 

@@ -50,7 +50,7 @@ def report(run: Run, by: str, period: Period, user: str | None, csv: bool, json:
     counted: dict[Key, int] = {}
     try:
         for worker in store.named(user):
-            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
+            book = run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)
             window = _window(store, worker, book, period)
             if window is None:
                 continue

@@ -50,7 +50,7 @@ def timesheets(
         rows: list[dict[str, Any]] = []
         for worker in store.named(user):
             begin, end = _span(store, worker, since, until)
-            book = run.settings.book((worker.timezone, *store.zones(worker.id)))
+            book = run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)
             for item in _items(store, worker, book, Interval(begin, end), unassigned):
                 row = _row(item, worker)
                 if json:

@@ -32,6 +32,7 @@ def users() -> None:
 @click.option("--access", multiple=True, metavar="NPUB", help="A pseudonym that relay and Blossom may know.")
 @click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
 @click.option("--timezone", metavar="TZ", help="Where the worker's days begin and end.")
+@click.option("--day-start", metavar="DURATION", help="How long after midnight they do, such as 4h.")
 @network_options
 @dry_run_option
 def add(
@@ -41,6 +42,7 @@ def add(
     access: tuple[str, ...],
     kimai_user: int | None,
     timezone: str | None,
+    day_start: str | None,
     timeout: float,
     dry_run: bool,
 ) -> None:
@@ -53,11 +55,18 @@ def add(
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
     keys, pseudonyms = _pubkeys(npubs), _pubkeys(access)
     _check_zone(timezone)
+    seconds = _day_start(day_start)
     with _store(run) as store:
         if not npubs and store.worker(name) is None:
             raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")
         worker = store.enroll(
-            name, pubkeys=keys, access=pseudonyms, kimai_user=kimai_user, timezone=timezone, dry=dry_run
+            name,
+            pubkeys=keys,
+            access=pseudonyms,
+            kimai_user=kimai_user,
+            timezone=timezone,
+            day_start=seconds,
+            dry=dry_run,
         )
     if dry_run:
         run.emit(_row(worker))
@@ -149,6 +158,20 @@ def _check_zone(name: str | None) -> None:
         raise UsageError(f"'{name}' is not a time zone", hint="such as Europe/Berlin") from None
 
 
+def _day_start(value: str | None) -> int | None:
+    from powdo.settings.units import parse_duration
+
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except PowdoError as error:
+        raise UsageError(f"--day-start: {error.message}") from None
+    if seconds >= 86_400:
+        raise UsageError(f"--day-start: '{value}' is a day or more", hint="such as 4h, or 0 for midnight")
+    return seconds
+
+
 def _row(worker: Worker) -> dict[str, Any]:
     from powdo.nips.bech32 import encode_npub
 
@@ -158,6 +181,7 @@ def _row(worker: Worker) -> dict[str, Any]:
         "access": [encode_npub(pubkey) for pubkey in worker.access_pubkeys],
         "kimai_user": worker.kimai_user,
         "timezone": worker.timezone,
+        "day_start": worker.day_start,
         "removed": worker.disabled,
     }
 

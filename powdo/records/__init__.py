@@ -95,6 +95,13 @@ def texts(value: object) -> object:
     return tuple(text(item) for item in value)
 
 
+def fragment(value: object) -> object:
+    """Return *value* if it is a JSON object. Raises: BadRecordError."""
+    if not isinstance(value, dict):
+        raise BadRecordError("must be an object")
+    return value
+
+
 def objects(value: object) -> object:
     """Return a list of objects as a tuple. Raises: BadRecordError."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from powdo.records import JsonObject, Record, checked, flag, hex32, integer, moment, objects, text, texts
+from powdo.records import (
+    JsonObject,
+    Record,
+    checked,
+    flag,
+    fragment,
+    hex32,
+    integer,
+    moment,
+    objects,
+    text,
+    texts,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +116,10 @@ class Timesheet(Record):
     source: str = checked(text)
     algorithm: str = checked(text)
     action: str | None = checked(text, None)
+    reason: str | None = checked(text, None)
     kimai_id: int | None = checked(integer, None)
+    was: JsonObject | None = checked(fragment, None)
+    there: JsonObject | None = checked(fragment, None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,8 +114,11 @@ class Settings(NamedTuple):
             )
         return value
 
-    def book(self, zones: Iterable[str | None]) -> Book:
-        """Return the rules and limits of timesheets, with the first of *zones* that is one, else [dvm]'s."""
+    def book(self, zones: Iterable[str | None], day_start: int | None = None) -> Book:
+        """Return the rules and limits of timesheets, with the first of *zones* that is one, else [dvm]'s.
+
+        So is *day_start*, when a worker's day begins.
+        """
         from zoneinfo import ZoneInfo
 
         from powdo.worktime.book import Book, limits
@@ -124,7 +127,7 @@ class Settings(NamedTuple):
             rules=self.rules,
             limits=limits(self.timesheets),
             zone=ZoneInfo(next(filter(None, zones), self.dvm.timezone)),
-            day_start=self.dvm.day_start,
+            day_start=self.dvm.day_start if day_start is None else day_start,
         )
 
     def master_key(self) -> bytes:
@@ -152,8 +155,14 @@ class Settings(NamedTuple):
             "or run `powdo init`",
         )
 
-    def kimai_token(self) -> str:
-        """Return Kimai's API token. Raises: KeyRejectedError."""
+    def kimai_token(self, worker: str | None = None) -> str:
+        """Return Kimai's API token, that of *worker* where [[kimai.worker]] has one.
+
+        Raises: KeyRejectedError.
+        """
+        for one in self.kimai.worker:
+            if one.name == worker:
+                return one.source().read(environment.variables())
         return SecretSource(
             label="Kimai token",
             variable="POWDO_KIMAI_TOKEN",

@@ -14,6 +14,7 @@ from powdo.errors import ConfigurationError, PowdoError
 from powdo.settings.units import check_url, parse_duration, parse_listen, parse_size
 
 if TYPE_CHECKING:
+    from powdo.settings.kimai import Token
     from powdo.settings.retention import Rule
     from powdo.worktime.hours import Range
 
@@ -192,6 +193,25 @@ def retention_rules(value: Any) -> "tuple[Rule, ...]":
     return parse_rules(value)
 
 
+def kimai_tokens(value: Any) -> "tuple[Token, ...]":
+    """Return the tokens in the tables [[kimai.worker]]."""
+    from powdo.settings.kimai import parse_tokens
+
+    return parse_tokens(value)
+
+
+def letters(count: int) -> Parse:
+    """Return a reader of codes of *count* letters, such as those of countries and currencies."""
+
+    def read(value: Any) -> str:
+        code = text(value)
+        if len(code) != count or not (code.isascii() and code.isalpha()):
+            raise ConfigurationError(f"'{value}' is not a code of {count} letters")
+        return code.upper()
+
+    return read
+
+
 def address(value: Any) -> str:
     """Return HOST:PORT."""
     parse_listen(value)
@@ -260,7 +280,10 @@ class Kimai(NamedTuple):
     token_file: Annotated[Path | None, path] = None
     token_command: Annotated[str | None, text] = None
     create: Annotated[bool, flag] = False
+    country: Annotated[str | None, letters(2)] = None
+    currency: Annotated[str | None, letters(3)] = None
     tag: Annotated[str, text] = "powdo"
+    worker: Annotated["tuple[Token, ...]", kimai_tokens] = ()
 
 
 class Timesheets(NamedTuple):

@@ -21,7 +21,7 @@ class SecretSource(NamedTuple):
     """Where one secret may come from: *variable*, *variable*_FILE, a credential, *file*, *command*."""
 
     label: str
-    variable: str
+    variable: str | None
     credential: str
     file: Path | None
     command: str | None
@@ -29,17 +29,18 @@ class SecretSource(NamedTuple):
 
     def is_named(self, variables: Mapping[str, str]) -> bool:
         """Return whether any source is set, whatever it holds."""
-        told = environment.secret(self.variable) or variables.get(f"{self.variable}_FILE")
+        told = self.variable and (environment.secret(self.variable) or variables.get(f"{self.variable}_FILE"))
         return bool(told or self._credential(variables) or self.command or self.file)
 
     def read(self, variables: Mapping[str, str]) -> str:
         """Return the secret. Raises: KeyRejectedError when there is none, or it is unsafe."""
-        value = environment.secret(self.variable)
-        if value is not None:
-            return value.strip()
-        named = variables.get(f"{self.variable}_FILE")
-        if named:
-            return read_secret_file(Path(named))
+        if self.variable is not None:
+            value = environment.secret(self.variable)
+            if value is not None:
+                return value.strip()
+            named = variables.get(f"{self.variable}_FILE")
+            if named:
+                return read_secret_file(Path(named))
         credential = self._credential(variables)
         if credential is not None:
             return _read_credential(credential)

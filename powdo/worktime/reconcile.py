@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from powdo.worktime.intervals import MINUTE, SECOND, Interval, union
 
 INTENT, SENT, UPDATING, DELETING, DELETED, KEPT = "intent", "sent", "updating", "deleting", "deleted", "kept"
 
-#: How far a server's rounding rules may move a border.
-_ROUNDING = 15 * MINUTE
+#: How far a server's rounding rules may move a border; time zones differ by more.
+ROUNDING = 15 * MINUTE
 _MARKER = re.compile(r"\s*\[(powdo-[0-9a-f]{8})\]\s*\Z", re.ASCII)
 _LONGEST_BYTES = 65_535
 
@@ -44,6 +44,7 @@ class SentTimesheet:
     description: str
     billable: bool | None
     fingerprint: str
+    algorithm: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A row that is a person's now, or locked: *reason* is `edited`, `deleted` or `exported`."""
+    """A row that is a person's now (`edited`, `deleted`), or out of reach (`exported`, `hidden`)."""
 
     row: SentTimesheet
     listed: Listed | None
@@ -161,13 +162,15 @@ def arrived(row: SentTimesheet, listed: Listed) -> bool:
         and listed.project == row.project
         and listed.activity == row.activity
         and without_marker(listed.description) == without_marker(mark(row.description, row.marker))
-        and abs(listed.begin - row.begin) <= _ROUNDING
-        and abs(listed.end - row.end) <= _ROUNDING
+        and abs(listed.begin - row.begin) <= ROUNDING
+        and abs(listed.end - row.end) <= ROUNDING
     )
 
 
-def _look(row: SentTimesheet, listed: Listed | None) -> SentTimesheet | Kept | None:
+def _look(row: SentTimesheet, listed: Listed | None, *, hidden: bool) -> SentTimesheet | Kept | None:
     """Return *row* if it is still ours, a Kept if it is not, None if our own deletion succeeded."""
+    if hidden:
+        return Kept(row, None, "hidden")
     if listed is None:
         return None if row.state == DELETING else Kept(replace(row, state=KEPT), None, "deleted")
     if row.state == KEPT:
@@ -181,15 +184,20 @@ def _look(row: SentTimesheet, listed: Listed | None) -> SentTimesheet | Kept | N
     return Kept(row, listed, "exported") if listed.exported else row
 
 
-def review(rows: Iterable[SentTimesheet], listing: Mapping[int, Listed]) -> Review:
-    """Return who owns each of *rows*, given what Kimai lists by id; rows without an id are left out."""
+def review(
+    rows: Iterable[SentTimesheet], listing: Mapping[int, Listed], hidden: Collection[int] = ()
+) -> Review:
+    """Return who owns each of *rows*, given what Kimai lists by id and what it hides from us.
+
+    Rows without an id are left out.
+    """
     ours: list[SentTimesheet] = []
     kept: list[Kept] = []
     gone: list[SentTimesheet] = []
     for row in rows:
         if row.kimai_id is None or row.state == DELETED:
             continue
-        seen = _look(row, listing.get(row.kimai_id))
+        seen = _look(row, listing.get(row.kimai_id), hidden=row.kimai_id in hidden)
         if seen is None:
             gone.append(replace(row, state=DELETED))
         elif isinstance(seen, Kept):

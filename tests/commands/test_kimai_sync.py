@@ -153,18 +153,42 @@ def test_a_kimai_that_is_away_keeps_the_marks(powdo: Run, store: Store, ana: Wor
     assert len(kimai.kimai.rows) == 1
 
 
-def test_what_is_refused_stays_marked(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
-    """A timesheet that Kimai refuses for good is told with status 69, and its day stays marked."""
+def test_what_is_refused_is_remembered(powdo: Run, store: Store, ana: Worker, kimai: Double) -> None:
+    """A timesheet that Kimai refuses is told once with status 69, and made once the reason is gone."""
     kimai.kimai.projects[1]["end"] = "2026-01-31"
     add(store, ana, "code", (0, 60))
     done = powdo("kimai-sync", "--pending", env=_TOKEN)
     assert done.returncode == 69
-    assert b"project: The selected choice is invalid" in done.stderr
+    assert b"project: The selected choice is invalid" in done.stderr and b"ended on 2026-01-31" in done.stderr
+    assert store.dirty(ana.id) == []
+    done = powdo("kimai-sync", "--pending", env=_TOKEN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert kimai.count("POST", "/api/timesheets") == 1
+    [told] = _records(powdo("kimai-sync", "--conflicts", "--json", env=_TOKEN))
+    assert told["action"] == "blocked" and "selected choice is invalid" in str(told["reason"])
+    kimai.kimai.projects[1]["end"] = None
+    assert [one["action"] for one in _records(powdo("kimai-sync", "--pending", env=_TOKEN))] == ["created"]
+    assert _records(powdo("kimai-sync", "--conflicts", "--json", env=_TOKEN)) == []
+
+
+def test_a_name_that_stands_for_nothing_stays_marked(
+    powdo: Run, store: Store, ana: Worker, kimai: Double
+) -> None:
+    """What a rule names and Kimai lacks is told each time, until a person has mended it, or by --create."""
+    del kimai.kimai.activities[1]
+    add(store, ana, "code", (0, 60))
+    for _ in range(2):
+        done = powdo("kimai-sync", "--pending", env=_TOKEN)
+        assert done.returncode == 69 and b"no activity 'Development'" in done.stderr
     assert len(store.dirty(ana.id)) == 1
+    done = powdo("kimai-sync", "--pending", "--create", env={"POWDO_KIMAI_TOKEN": "admin"})
+    assert [one["action"] for one in _records(done)] == ["created"]
+    assert store.dirty(ana.id) == []
 
 
 def test_a_rejected_token(powdo: Run, store: Store, ana: Worker) -> None:
     """A wrong token ends with 77, and is not shown."""
+    add(store, ana, "code", (0, 60))
     done = powdo("kimai-sync", "--pending", env={"POWDO_KIMAI_TOKEN": "hunter2"})
     assert done.returncode == 77
     assert b"rejects the token" in done.stderr and b"hunter2" not in done.stderr
@@ -172,7 +196,10 @@ def test_a_rejected_token(powdo: Run, store: Store, ana: Worker) -> None:
 
 def test_options_that_make_no_sense_together(powdo: Run, store: Store) -> None:
     """--since with --pending, --until alone, and a period that is none, are refused."""
-    for flags in (("--since", "monday", "--pending"), ("--until", "monday"), ("--since", "2030-01-01")):
+    for flags in (
+        ("--since", "monday", "--pending"), ("--until", "monday"), ("--since", "2030-01-01"),
+        ("--reconcile", "--pending"), ("--check", "--conflicts"), ("--json",), ("--check", "x.jsonl"),
+    ):  # fmt: skip
         assert powdo("kimai-sync", *flags, env=_TOKEN).returncode == 2
 
 

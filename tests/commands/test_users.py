@@ -42,7 +42,7 @@ def npub(key: Any) -> str:
 def test_a_worker_is_enrolled(capfd: pytest.CaptureFixture[str]) -> None:
     """What `add` is told, `list` and `show` tell again, and success is silent."""
     run("add", npub(ANA), "--name", "ana", "--access", npub(BEN), "--kimai-user", "3")
-    run("add", npub(DVM), "--name", "ana", "--timezone", "Europe/Berlin")
+    run("add", npub(DVM), "--name", "ana", "--timezone", "Europe/Berlin", "--day-start", "4h")
     assert capfd.readouterr() == ("", "")
     (row,) = listed(capfd)
     assert sorted(row.pop("npubs")) == sorted([npub(ANA), npub(DVM)])
@@ -51,6 +51,7 @@ def test_a_worker_is_enrolled(capfd: pytest.CaptureFixture[str]) -> None:
         "access": [npub(BEN)],
         "kimai_user": 3,
         "timezone": "Europe/Berlin",
+        "day_start": 14400,
         "removed": False,
     }
     run("show", "ana")
@@ -93,6 +94,8 @@ def test_a_dry_run_writes_the_worker_and_keeps_nothing(capfd: pytest.CaptureFixt
         (("add", npub(BEN), "--name", "ana"), "belongs to the worker 'ben'"),
         (("add", npub(ANA), "--name", "ana", "--access", npub(ANA)), "is an identity of 'ana'"),
         (("add", npub(ANA), "--name", "ana", "--timezone", "Mars/Olympus"), "is not a time zone"),
+        (("add", npub(ANA), "--name", "ana", "--day-start", "25h"), "is a day or more"),
+        (("add", npub(ANA), "--name", "ana", "--day-start", "noon"), "--day-start"),
         (("add", npub(ANA), "--name", " "), "cannot name a worker"),
         (("add", npub(ANA), "--name", "a\x1bb"), "cannot name a worker"),
         (("show", "nobody"), "no worker is called 'nobody'"),

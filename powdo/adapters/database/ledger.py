@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.tables import timesheet_sent
+from powdo.adapters.database.tables import timesheet_blocked, timesheet_sent
+from powdo.worktime.blocked import Blocked
 from powdo.worktime.reconcile import SentTimesheet
 
 _PENDING = ("intent", "updating", "deleting")
 _RENAMED = {"worker": "worker_id", "begin": "begin_us", "end": "end_us", "user": "kimai_user"}
+_FIELDS = {column: name for name, column in _RENAMED.items()}
+_MANY = 400  # SQLite has a limit on the values of one statement
 
 
 class Ledger:
@@ -25,9 +29,11 @@ class Ledger:
 
     def put_timesheet(self, sent: SentTimesheet) -> None:
         """Keep *sent*, new or in place of what has its id."""
-        values = {_RENAMED.get(name, name): value for name, value in asdict(sent).items()}
-        values |= {"tags": json.dumps(list(sent.tags)), "updated_at": int(time.time())}
-        insert = self._database.insert(timesheet_sent).values(values)
+        values = _columns(sent) | {"tags": json.dumps(list(sent.tags)), "updated_at": int(time.time())}
+        self._put(timesheet_sent, values)
+
+    def _put(self, table: sa.Table, values: dict[str, Any]) -> None:
+        insert = self._database.insert(table).values(values)
         insert = insert.on_conflict_do_update(
             index_elements=["id"], set_={name: value for name, value in values.items() if name != "id"}
         )
@@ -41,6 +47,28 @@ class Ledger:
             table.worker_id == worker, table.state != "deleted", table.begin_us < end, table.end_us > begin
         )
 
+    def sent_period(self, worker: int) -> tuple[int, int] | None:
+        """Return when the first and the last timesheet of *worker* begin and end, or None without any."""
+        table = timesheet_sent.c
+        query = sa.select(sa.func.min(table.begin_us), sa.func.max(table.end_us))
+        with self._database.read() as connection:
+            begin, end = connection.execute(
+                query.where(table.worker_id == worker, table.state != "deleted")
+            ).one()
+        return None if begin is None else (begin, end)
+
+    def known_timesheets(
+        self, worker: int, kimai_ids: Collection[int], markers: Collection[str]
+    ) -> list[SentTimesheet]:
+        """Return the rows of *worker*, deleted ones too, that have one of *kimai_ids* or of *markers*."""
+        table = timesheet_sent.c
+        found: dict[str, SentTimesheet] = {}
+        for column, values in ((table.kimai_id, sorted(kimai_ids)), (table.marker, sorted(markers))):
+            for at in range(0, len(values), _MANY):
+                rows = self._select(table.worker_id == worker, column.in_(values[at : at + _MANY]))
+                found.update((row.id, row) for row in rows)
+        return list(found.values())
+
     def pending_timesheets(self, worker: int) -> list[SentTimesheet]:
         """Return the rows of *worker* whose request may or may not have arrived."""
         return self._select(timesheet_sent.c.worker_id == worker, timesheet_sent.c.state.in_(_PENDING))
@@ -51,10 +79,35 @@ class Ledger:
             rows = connection.execute(query.order_by(timesheet_sent.c.begin_us, timesheet_sent.c.id)).all()
         return [_sent(row) for row in rows]
 
+    # --- what was refused ----------------------------------------------------------------------------
+
+    def blocked(self, worker: int) -> list[Blocked]:
+        """Return what Kimai refused of *worker*'s, in the order of time."""
+        table = timesheet_blocked
+        query = sa.select(table).where(table.c.worker_id == worker).order_by(table.c.begin_us, table.c.id)
+        with self._database.read() as connection:
+            return [Blocked(**_values(row)) for row in connection.execute(query)]
+
+    def put_blocked(self, blocked: Blocked) -> None:
+        """Keep *blocked*, new or in place of what has its id."""
+        self._put(timesheet_blocked, _columns(blocked))
+
+    def drop_blocked(self, names: Iterable[str]) -> None:
+        """Forget what was refused under the ids *names*."""
+        with self._database.write() as connection:
+            for name in names:
+                connection.execute(timesheet_blocked.delete().where(timesheet_blocked.c.id == name))
+
+
+def _columns(item: SentTimesheet | Blocked) -> dict[str, Any]:
+    return {_RENAMED.get(name, name): value for name, value in asdict(item).items()}
+
+
+def _values(row: sa.Row[Any]) -> dict[str, Any]:
+    return {_FIELDS.get(column, column): value for column, value in row._mapping.items()}
+
 
 def _sent(row: sa.Row[Any]) -> SentTimesheet:
-    values = dict(row._mapping)
+    values = _values(row)
     del values["updated_at"]
-    values["tags"] = tuple(json.loads(values["tags"]))
-    back = {column: name for name, column in _RENAMED.items()}
-    return SentTimesheet(**{back.get(column, column): value for column, value in values.items()})
+    return SentTimesheet(**values | {"tags": tuple(json.loads(values["tags"]))})

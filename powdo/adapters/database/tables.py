@@ -51,6 +51,7 @@ worker = Table(
     Column("timezone", Text),
     Column("disabled", Boolean, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("day_start", Integer),  # seconds after midnight
 )
 
 worker_key = Table(
@@ -233,6 +234,25 @@ timesheet_sent = Table(
     Column("billable", Boolean),
     Column("fingerprint", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("algorithm", Text, nullable=False, server_default="powdo-1"),
     Index(None, "worker_id", "begin_us"),
     Index(None, "worker_id", "state"),
+    Index(None, "worker_id", "kimai_id"),
+)
+
+timesheet_blocked = Table(
+    "timesheet_blocked",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    _worker(),
+    Column("kimai_id", BigInteger),
+    Column("kimai_user", BigInteger, nullable=False),
+    Column("project", BigInteger, nullable=False),
+    Column("activity", BigInteger, nullable=False),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("context", _Hex, nullable=False),
+    Column("retry_at", BigInteger, nullable=False),
+    Index(None, "worker_id"),
 )

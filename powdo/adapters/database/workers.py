@@ -27,6 +27,7 @@ class Worker:
     kimai_user: int | None
     timezone: str | None
     disabled: bool
+    day_start: int | None = None
 
 
 class Author(NamedTuple):
@@ -51,6 +52,7 @@ class Workers:
         access: Iterable[str] = (),
         kimai_user: int | None = None,
         timezone: str | None = None,
+        day_start: int | None = None,
         dry: bool = False,
     ) -> Worker:
         """Return the worker *name*, made or changed so that these keys and values are theirs.
@@ -58,7 +60,7 @@ class Workers:
         With *dry* as they would be, and nothing is kept.
         Raises: UsageError when a key is another worker's, or an identity is to be an access key too.
         """
-        changes = {"kimai_user": kimai_user, "timezone": timezone}
+        changes = {"kimai_user": kimai_user, "timezone": timezone, "day_start": day_start}
         with self._database.write() as connection:
             insert = self._database.insert(worker).values(
                 name=name, disabled=False, added_at=int(time.time())
@@ -161,4 +163,5 @@ def _worker(row: sa.Row[Any], keys: dict[str, list[str]]) -> Worker:
         kimai_user=row.kimai_user,
         timezone=row.timezone,
         disabled=row.disabled,
+        day_start=row.day_start,
     )

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,16 +29,38 @@ class Booking:
     activity_name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCustomers:
+    """What Kimai wants to know of a customer beside the name: codes of country and currency, a time zone."""
+
+    country: str
+    currency: str
+    timezone: str
+
+
 _ALL = (("visible", "3"), ("orderBy", "id"), ("order", "ASC"))
+_CACHED = ("customers", "projects", "activities", "_tags")
 
 
 class Catalogue:
-    """What a Kimai knows, read once; *create* makes missing projects and activities."""
+    """What a Kimai knows, read once; *create* makes missing projects and activities.
 
-    def __init__(self, client: Client, *, create: bool = False) -> None:
+    Missing customers too, once *customers* says what they are to be like.
+    """
+
+    def __init__(
+        self, client: Client, *, create: bool = False, customers: NewCustomers | None = None
+    ) -> None:
         self._client = client
         self._create = create
+        self._new = customers
         self._found: dict[tuple[str | None, str, str], Booking | RefusedError] = {}
+
+    def forget(self) -> None:
+        """Read everything anew when it is asked for next."""
+        self._found.clear()
+        for name in _CACHED:
+            self.__dict__.pop(name, None)
 
     def _read(self, path: str, extra: tuple[tuple[str, str], ...] = ()) -> dict[int, Mapping[str, Any]]:
         items = self._client.get(path, list, [*_ALL, *extra])
@@ -92,9 +114,7 @@ class Catalogue:
         projects: Iterable[Mapping[str, Any]] = self.projects.values()
         owners: list[int] = []
         if customer is not None:
-            owners = [item["id"] for item in _named(self.customers.values(), customer)]
-            if not owners:
-                raise RefusedError(f"kimai has no customer '{customer}'")
+            owners = self._owners(customer)
             projects = [item for item in projects if item.get("customer") in owners]
         found = _named(projects, project)
         if not found and self._create and len(owners) == 1:
@@ -102,6 +122,21 @@ class Catalogue:
             self.projects[found[0]["id"]] = found[0]
         place = self._only(found, "project", project, f" of customer '{customer}'" if customer else "")
         return self.booking(place["id"], self._activity(place, activity)["id"])
+
+    def _owners(self, customer: str) -> list[int]:
+        """Return the ids that *customer* names; projects tell several of one name apart."""
+        owners = [item["id"] for item in _named(self.customers.values(), customer)]
+        if owners:
+            return owners
+        if self._create and self._new is not None:
+            made = self._make("/customers", customer, asdict(self._new))
+            self.customers[made["id"]] = made
+            return [made["id"]]
+        if not self._create:
+            hint = "correct the rule, or create it: --create, or create = true in [kimai]"
+        else:
+            hint = "correct the rule, or set country and currency in [kimai], which Kimai wants of a customer"
+        raise RefusedError(f"kimai has no customer '{customer}' that the token may see", hint=hint)
 
     def _activity(self, place: Mapping[str, Any], activity: str) -> Mapping[str, Any]:
         own = _named(
@@ -120,10 +155,10 @@ class Catalogue:
 
     def _only(self, found: list[Mapping[str, Any]], kind: str, name: str, where: str) -> Mapping[str, Any]:
         if not found:
-            raise RefusedError(
-                f"kimai has no {kind} '{name}'{where} that the token may see",
-                hint="correct the rule, or set create = true in [kimai]" if not self._create else None,
-            )
+            hint = "correct the rule, or create it: --create, or create = true in [kimai]"
+            if self._create:
+                hint = "name the customer in the rule: a project is created only where that is clear"
+            raise RefusedError(f"kimai has no {kind} '{name}'{where} that the token may see", hint=hint)
         if len(found) > 1:
             ids = ", ".join(str(item["id"]) for item in found)
             raise RefusedError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -61,21 +61,47 @@ class Account:
     zone: ZoneInfo
     version: str
     tracking_mode: str
+    roles: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """Return how much the roles allow by Kimai's own permissions: 0 is a user, 3 a super admin."""
+        return max((_RANKS.get(role, 0) for role in self.roles), default=0)
+
+
+_RANKS = {"ROLE_TEAMLEAD": 1, "ROLE_ADMIN": 2, "ROLE_SUPER_ADMIN": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Kimai's no: its status, the fields it complained of (`""` is the form as a whole), and its words."""
+
+    status: int
+    fields: frozenset[str]
+    text: str
+
+
+def judged(answer: Answer) -> Refusal:
+    """Return what Kimai says in an *answer* that is a refusal."""
+    told: dict[str, list[str]] = {}
+    data = answer.data if isinstance(answer.data, dict) else {}
+    errors = data.get("errors")
+    if isinstance(errors, dict):
+        told[""] = _texts(errors.get("errors"))
+        children = errors.get("children")
+        for name, child in children.items() if isinstance(children, dict) else ():
+            if isinstance(child, dict):
+                told[str(name)] = _texts(child.get("errors"))
+    told = {name: texts for name, texts in told.items() if texts}
+    parts = [f"{name}: {' '.join(texts)}" if name else "; ".join(texts) for name, texts in told.items()]
+    reason = "; ".join(parts)[:500] or str(data.get("message") or f"status {answer.status}")[:200]
+    return Refusal(answer.status, frozenset(told), reason.rstrip("."))
 
 
 def refusal(answer: Answer, what: str) -> RefusedError:
     """Return the error that tells why Kimai refused *what*: each field it complained of, and its words."""
-    told: list[str] = []
-    data = answer.data if isinstance(answer.data, dict) else {}
-    errors = data.get("errors")
-    if isinstance(errors, dict):
-        told += _texts(errors.get("errors"))
-        children = errors.get("children")
-        for name, child in children.items() if isinstance(children, dict) else ():
-            if isinstance(child, dict) and (texts := _texts(child.get("errors"))):
-                told.append(f"{name}: {' '.join(texts)}")
-    reason = "; ".join(told)[:500] or str(data.get("message") or f"status {answer.status}")[:200]
-    return RefusedError(f"kimai refuses {what}: {reason.rstrip('.')}")
+    return RefusedError(f"kimai refuses {what}: {judged(answer).text}")
 
 
 def _texts(value: object) -> list[str]:
@@ -107,6 +133,7 @@ class Client:
         version = self.get("/version", dict)
         me = self.get("/users/me", dict)
         config = self.get("/config/timesheet", dict)
+        roles = me.get("roles")
         try:
             account = Account(
                 id=int(me["id"]),
@@ -114,6 +141,8 @@ class Client:
                 zone=ZoneInfo(str(me["timezone"])),
                 version=str(version.get("version", "unknown")),
                 tracking_mode=str(config.get("trackingMode", "default")),
+                roles=tuple(map(str, roles)) if isinstance(roles, list) else (),
+                config=config,
             )
         except (KeyError, ValueError, TypeError, OSError):
             raise self._nonsense("does not answer as Kimai does") from None

@@ -1,14 +1,18 @@
-"""What the syncer is given, a worker and their ledger, and what it tells, `timesheet` records."""
+"""What the syncer is given, a worker and their ledger, and what it writes down and tells of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from powdo.adapters.kimai.catalogue import Booking
+from powdo.adapters.kimai.catalogue import Booking, Catalogue
+from powdo.errors import RefusedError
+from powdo.records import JsonObject, format_time
 from powdo.records.operator import Timesheet
 from powdo.worktime.activity import Bucket
+from powdo.worktime.blocked import Blocked
 from powdo.worktime.book import Book
 from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import SECOND
@@ -32,6 +36,20 @@ class Store(Protocol):
 
     def pending_timesheets(self, worker: int) -> list[SentTimesheet]:
         """Return the rows whose request may or may not have arrived."""
+
+    def known_timesheets(
+        self, worker: int, kimai_ids: Collection[int], markers: Collection[str]
+    ) -> list[SentTimesheet]:
+        """Return the rows, deleted ones too, that have one of *kimai_ids* or of *markers*."""
+
+    def blocked(self, worker: int) -> list[Blocked]:
+        """Return what Kimai refused."""
+
+    def put_blocked(self, blocked: Blocked) -> None:
+        """Keep *blocked* durably."""
+
+    def drop_blocked(self, names: Iterable[str]) -> None:
+        """Forget what was refused under the ids *names*."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +95,89 @@ def as_block(row: SentTimesheet, listed: Listed | None, booking: Booking) -> Blo
         description=without_marker(listed.description) if listed else row.description,
         source="",
     )
+
+
+def values(row: SentTimesheet) -> JsonObject:
+    """Return what *row* was before it changed, for people to compare."""
+    return {
+        "begin": format_time(_EPOCH + timedelta(microseconds=row.begin)),
+        "end": format_time(_EPOCH + timedelta(microseconds=row.end)),
+        "seconds": (row.end - row.begin) // SECOND,
+        "tags": list(row.tags),
+        "description": row.description,
+        "algorithm": row.algorithm,
+    }
+
+
+class Journal:
+    """What one run writes into the ledger and tells, each row once and each word once."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        *,
+        warn: Callable[[str, str | None], None],
+        fail: Callable[[RefusedError], None],
+        dry: bool,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._warn = warn
+        self._fail = fail
+        self._dry = dry
+        self._stored: dict[str, SentTimesheet] = {}
+        self._told: set[str] = set()
+        self._done: set[tuple[int, str]] = set()
+
+    def seen(self, rows: Iterable[SentTimesheet]) -> None:
+        """Note that *rows* are in the ledger as they are."""
+        self._stored.update((row.id, row) for row in rows)
+
+    def put(self, row: SentTimesheet) -> None:
+        """Write *row* into the ledger, if it changes anything and this is no dry run."""
+        if not self._dry and self._stored.get(row.id) != row:
+            self._store.put_timesheet(row)
+            self._stored[row.id] = row
+
+    def tell(self, text: str, hint: str | None = None) -> None:
+        """Say *text* once."""
+        if text not in self._told:
+            self._told.add(text)
+            self._warn(text, hint)
+
+    def refuse(self, error: RefusedError) -> None:
+        """Report *error* once."""
+        if error.message not in self._told:
+            self._told.add(error.message)
+            self._fail(error)
+
+    def once(
+        self,
+        person: Person,
+        row: SentTimesheet,
+        action: str,
+        *,
+        listed: Listed | None = None,
+        target: tuple[Block, Booking] | None = None,
+        reason: str | None = None,
+        was: JsonObject | None = None,
+    ) -> Iterator[Timesheet]:
+        """Yield the record of *row*; that nothing was done about it is said once a run."""
+        if action in {"unchanged", "kept", "blocked"} and (person.id, row.id) in self._done:
+            return
+        self._done.add((person.id, row.id))
+        if target is None:
+            booking = self._catalogue.booking(row.project, row.activity)
+            block = as_block(row, listed, booking)
+            algorithm = row.algorithm or ALGORITHM
+        else:
+            (block, booking), algorithm = target, ALGORITHM
+        yield replace(
+            record(block, person.name, booking),
+            algorithm=algorithm,
+            action=action,
+            kimai_id=row.kimai_id,
+            reason=reason,
+            was=was,
+        )

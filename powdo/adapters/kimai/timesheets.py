@@ -13,18 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from powdo.adapters.kimai.client import Client, refusal
+from powdo.adapters.kimai.client import Answer, Client, Refusal, judged, refusal
 from powdo.errors import PeerProtocolError, RetryLaterError
-from powdo.worktime.intervals import MINUTE, SECOND, Interval
-from powdo.worktime.reconcile import Listed, Wanted, mark, marker_of
+from powdo.worktime.intervals import SECOND, Interval
+from powdo.worktime.reconcile import ROUNDING, Listed, Wanted, mark, marker_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: How far rounding rules of the server may move a border; time zones differ by more.
-_ROUNDING = 15 * MINUTE
-
-Refused = Literal["locked", "gone"]
 
 
 def _moment(microseconds: int) -> datetime:
@@ -82,11 +78,13 @@ class Timesheets:
     def _for(self, user: int) -> list[tuple[str, str]]:
         return [] if user == self._client.account.id else [("user", str(user))]
 
-    def get(self, number: int) -> Listed | None:
-        """Return the timesheet *number*, or None when Kimai has none."""
+    def get(self, number: int) -> Listed | Refusal | None:
+        """Return the timesheet *number*, None when Kimai has none, a Refusal when it is out of sight."""
         answer = self._client.call("GET", f"/timesheets/{number}")
         if answer.status == 404:
             return None
+        if answer.status == 403:
+            return judged(answer)
         if answer.status != 200 or not isinstance(answer.data, dict):
             raise refusal(answer, f"to show timesheet {number}")
         return parse_listed(answer.data)
@@ -112,8 +110,11 @@ class Timesheets:
             body["billable"] = want.billable
         return body
 
-    def create(self, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed:
-        """Return the timesheet made of *want*. Raises: RetryLaterError when that cannot be known."""
+    def create(self, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed | Refusal:
+        """Return the timesheet made of *want*, or Kimai's no.
+
+        Raises: RetryLaterError when neither can be known.
+        """
         body = {"project": want.project, "activity": want.activity, **self._body(want, marker, tags)}
         if want.user != self._client.account.id:
             body["user"] = want.user
@@ -124,46 +125,46 @@ class Timesheets:
             if found is None:
                 raise lost from None
             return self._check(found, want)
-        if answer.status != 200 or not isinstance(answer.data, dict):
-            raise refusal(answer, f"a timesheet of {_span(want)}")
-        listed = parse_listed(answer.data)
+        listed = _outcome(answer)
+        if isinstance(listed, Refusal):
+            return listed
         try:
             return self._check(listed, want)
         except PeerProtocolError:
             self.delete(listed.id)  # never leave time where nobody worked
             raise
 
-    def update(self, number: int, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed | Refused:
-        """Return timesheet *number* changed to *want*, or why it may not be changed."""
+    def update(self, number: int, want: Wanted, marker: str, tags: tuple[str, ...]) -> Listed | Refusal:
+        """Return timesheet *number* changed to *want*, or Kimai's no."""
         answer = self._client.call("PATCH", f"/timesheets/{number}", body=self._body(want, marker, tags))
-        if answer.status in {403, 404}:
-            return "locked" if answer.status == 403 else "gone"
-        if answer.status != 200 or not isinstance(answer.data, dict):
-            raise refusal(answer, f"timesheet {number} of {_span(want)}")
-        return self._check(parse_listed(answer.data), want)
+        listed = _outcome(answer)
+        return listed if isinstance(listed, Refusal) else self._check(listed, want)
 
-    def delete(self, number: int) -> Refused | None:
-        """Delete timesheet *number*; return why it may not be deleted, or None."""
+    def delete(self, number: int) -> Refusal | None:
+        """Delete timesheet *number*; return Kimai's no, or None."""
         answer = self._client.call("DELETE", f"/timesheets/{number}")
-        if answer.status in {403, 404}:
-            return "locked" if answer.status == 403 else "gone"
-        if answer.status not in {200, 204}:
-            raise refusal(answer, f"to delete timesheet {number}")
-        return None
+        return None if answer.status in {200, 204} else judged(answer)
 
     def _check(self, listed: Listed, want: Wanted) -> Listed:
         """Return *listed* when it is what was asked for. Raises: PeerProtocolError."""
         if (listed.user, listed.project, listed.activity) != (want.user, want.project, want.activity):
             raise PeerProtocolError(f"kimai booked timesheet {listed.id} on something else than asked for")
-        if listed.end is None or max(abs(listed.begin - want.begin), abs(listed.end - want.end)) > _ROUNDING:
+        if listed.end is None or max(abs(listed.begin - want.begin), abs(listed.end - want.end)) > ROUNDING:
             raise PeerProtocolError(
-                f"kimai stored timesheet {listed.id} at another time than {_span(want)}",
+                f"kimai stored timesheet {listed.id} at another time than {span(want)}",
                 hint="check the time zone of the token's user in Kimai",
             )
         return listed
 
 
-def _span(want: Wanted) -> str:
+def _outcome(answer: Answer) -> Listed | Refusal:
+    if answer.status == 200 and isinstance(answer.data, dict):
+        return parse_listed(answer.data)
+    return judged(answer)
+
+
+def span(want: Wanted) -> str:
+    """Return the period of *want* as people read it."""
     begin, end = (
         _moment(edge // SECOND * SECOND).strftime("%Y-%m-%dT%H:%MZ") for edge in (want.begin, want.end)
     )

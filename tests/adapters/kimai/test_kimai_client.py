@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from powdo.adapters.kimai.catalogue import Catalogue
-from powdo.adapters.kimai.client import Answer, Client, refusal
+from powdo.adapters.kimai.client import Answer, Client, Refusal, refusal
 from powdo.adapters.kimai.timesheets import Timesheets
 from powdo.errors import KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError
 from powdo.worktime.intervals import MINUTE, SECOND, Interval
-from powdo.worktime.reconcile import Wanted
+from powdo.worktime.reconcile import Listed, Wanted
 from tests.kimai_double import Double, Fault, Row
 
 _DAY = datetime(2026, 11, 16, tzinfo=UTC)
@@ -52,6 +52,14 @@ def client(double: Double, told: Told) -> Iterator[Client]:
     made = Client(double.url + "/", "alice", timeout=2, warn=told)
     yield made
     made.close()
+
+
+_FORBIDDEN = Refusal(403, frozenset(), "Forbidden")
+
+
+def _made(outcome: Listed | Refusal) -> Listed:
+    assert isinstance(outcome, Listed)
+    return outcome
 
 
 def _want(begin: int = 0, minutes: int = 60, **values: object) -> Wanted:
@@ -237,7 +245,7 @@ def test_filters_that_kimai_ignores_are_applied(double: Double, client: Client) 
 def test_long_descriptions_keep_their_marker(double: Double, client: Client) -> None:
     """A description is cut to the bytes that Kimai holds; the marker stays and is found."""
     timesheets = Timesheets(client)
-    listed = timesheets.create(_want(description="ä€😀" * 20_000), "powdo-00000001", ())
+    listed = _made(timesheets.create(_want(description="ä€😀" * 20_000), "powdo-00000001", ()))
     assert len(listed.description.encode()) <= 65_535
     assert listed.description.endswith("[powdo-00000001]")
     found = timesheets.find("powdo-00000001", 4)
@@ -259,13 +267,13 @@ def test_only_an_exact_marker_is_a_find(double: Double, client: Client) -> None:
 def test_only_needed_fields_are_sent(double: Double, client: Client) -> None:
     """A plain user's POST has neither `user` nor `billable`; a PATCH never names the project."""
     timesheets = Timesheets(client)
-    listed = timesheets.create(_want(), "powdo-00000001", ("powdo",))
+    listed = _made(timesheets.create(_want(), "powdo-00000001", ("powdo",)))
     assert set(double.calls[-1].body) == {"begin", "end", "project", "activity", "description", "tags"}
     double.kimai.projects[1]["end"] = "2026-01-31"  # ended since; what is there may still be changed
-    assert not isinstance(timesheets.update(listed.id, _want(minutes=30), "powdo-00000001", ()), str)
+    assert isinstance(timesheets.update(listed.id, _want(minutes=30), "powdo-00000001", ()), Listed)
     assert set(double.calls[-1].body) == {"begin", "end", "description", "tags"}
-    with pytest.raises(RefusedError, match="extra fields"):
-        timesheets.create(_want(billable=False), "powdo-00000002", ())
+    refused = timesheets.create(_want(billable=False), "powdo-00000002", ())
+    assert isinstance(refused, Refusal) and "extra fields" in refused.text
 
 
 def test_a_timesheet_at_another_time_is_taken_back(double: Double, client: Client) -> None:
@@ -283,22 +291,25 @@ def test_the_fold_of_a_clock_change(double: Double, client: Client) -> None:
     timesheets = Timesheets(client)
     for number, begin in enumerate((start, start + 60 * MINUTE)):
         want = _want(begin=(begin - _START) // MINUTE, minutes=30)
-        assert timesheets.create(want, f"powdo-0000000{number}", ()).begin == begin
+        assert _made(timesheets.create(want, f"powdo-0000000{number}", ())).begin == begin
 
 
 def test_refusals_of_one_timesheet(double: Double, client: Client) -> None:
     """Locked, gone and forbidden are told apart from errors; unknown projects are refused with the field."""
     timesheets = Timesheets(client)
-    listed = timesheets.create(_want(), "powdo-00000001", ())
+    listed = _made(timesheets.create(_want(), "powdo-00000001", ()))
     double.kimai.edit(listed.id, exported=True)
-    assert timesheets.update(listed.id, _want(), "powdo-00000001", ()) == "locked"
-    assert timesheets.delete(listed.id) == "locked"
+    assert timesheets.update(listed.id, _want(), "powdo-00000001", ()) == _FORBIDDEN
+    assert timesheets.delete(listed.id) == _FORBIDDEN
     double.kimai.edit(listed.id, exported=False)
     assert timesheets.delete(listed.id) is None
-    assert timesheets.delete(listed.id) == "gone"
+    assert timesheets.delete(listed.id) == Refusal(404, frozenset(), "Not Found")
     assert timesheets.get(listed.id) is None
-    with pytest.raises(RefusedError, match="project: The selected choice is invalid"):
-        timesheets.create(_want(project=99), "powdo-00000002", ())
+    double.kimai.rows[7] = Row(7, 5, 1, 1, datetime.now(UTC), None, "UTC")
+    assert timesheets.get(7) == _FORBIDDEN
+    assert timesheets.create(_want(project=99), "powdo-00000002", ()) == Refusal(
+        400, frozenset({"project"}), "project: The selected choice is invalid"
+    )
 
 
 def test_tags_are_made_visible(double: Double, client: Client, told: Told) -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from powdo.adapters.database import Store
 from powdo.adapters.kimai.client import Client
-from powdo.adapters.kimai.sync import Syncer
+from powdo.adapters.kimai.sync import Syncer, Wishes
 from powdo.adapters.kimai.telling import Person
 from powdo.errors import RetryLaterError
 from powdo.records.operator import Timesheet
@@ -79,10 +79,9 @@ class Machine(RuleBasedStateMachine):
             syncer = Syncer(
                 client,
                 self.store,
-                tag="powdo",
-                create=False,
-                dry=False,
+                Wishes(tag="powdo"),
                 fresh=lambda: f"{next(_COUNTER):08x}".ljust(32, "0"),
+                now=lambda: START / 1e6,
                 fail=lambda error: (_ for _ in ()).throw(AssertionError(error.message)),
             )
             person = Person(id=self.worker.id, name="ana", kimai_user=None, book=self.book)

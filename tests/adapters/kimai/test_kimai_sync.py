@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,91 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from powdo.adapters.database import Store, Worker
-from powdo.adapters.kimai.client import Client
-from powdo.adapters.kimai.sync import Syncer
-from powdo.adapters.kimai.telling import Person
-from powdo.errors import KeyRejectedError, PowdoError, RetryLaterError
-from powdo.records.operator import Timesheet
-from powdo.worktime.book import Book
-from powdo.worktime.intervals import Interval
+from powdo.adapters.database import Store
+from powdo.errors import KeyRejectedError, RetryLaterError
 from powdo.worktime.reconcile import SentTimesheet
-from powdo.worktime.rules import parse_rules
-from powdo.worktime.timesheets import Limits
-from tests.kimai_double import Double, Fault
-from tests.worked import RULES, START, add, at
-
-_COUNTER = itertools.count(1)
+from tests.kimai_bench import Bench, actions, benches
+from tests.kimai_double import Fault
+from tests.worked import RULES, START, at
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing after it runs."""
 
 
-class Bench:
-    """A worker, a database, a Kimai, and what a run said."""
-
-    def __init__(self, directory: Path, double: Double) -> None:
-        self.double = double
-        self.kimai = double.kimai
-        self.store = Store(f"sqlite:///{directory / 'dvm.sqlite'}")
-        self.worker: Worker = self.store.enroll("ana", pubkeys=["11" * 32])
-        self.rules = RULES
-        self.errors: list[PowdoError] = []
-        self.warnings: list[str] = []
-        self.token = "alice"
-        self.kimai_user: int | None = None
-
-    def add(self, kind: str, *worked: tuple[int, int]) -> None:
-        """Store work."""
-        add(self.store, self.worker, kind, *worked)
-
-    def sync(self, *, dry: bool = False, store: object = None, create: bool = False) -> list[Timesheet]:
-        """Return what one run did about the first day."""
-        self.errors.clear()
-        self.warnings.clear()
-        rules, problems = parse_rules(self.rules)
-        assert not problems
-        client = Client(
-            self.double.url, self.token, timeout=2, warn=lambda text, _: self.warnings.append(text)
-        )
-        try:
-            syncer = Syncer(
-                client,
-                store or self.store,  # type: ignore[arg-type]  # a store that dies on purpose
-                tag="powdo",
-                create=create,
-                dry=dry,
-                fresh=lambda: f"{next(_COUNTER):08x}".ljust(32, "0"),
-                fail=self.errors.append,
-            )
-            book = Book(rules=rules, limits=Limits(), zone=UTC)
-            person = Person(id=self.worker.id, name="ana", kimai_user=self.kimai_user, book=book)
-            return list(syncer.sync(person, Interval(START, at(24 * 60))))
-        finally:
-            client.close()
-
-    def held(self) -> list[tuple[float, float]]:
-        """Return what Kimai holds, as minutes since the start."""
-        spans = [(row.begin, row.end) for row in sorted(self.kimai.rows.values(), key=lambda row: row.begin)]
-        zero = datetime.fromtimestamp(START / 1e6, UTC)
-        return [
-            ((a - zero) / timedelta(minutes=1), ((b or a) - zero) / timedelta(minutes=1)) for a, b in spans
-        ]
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Yield a bench whose Kimai knows the customer, the project and the activities of the rules."""
-    with Double() as double:
-        double.kimai.people()
-        double.kimai.add_customer("Initech")
-        double.kimai.add_project("Website", 1)
-        double.kimai.add_activity("Development")
-        double.kimai.add_activity("Mail", 1)
-        made = Bench(tmp_path, double)
+    """Yield a bench."""
+    with benches(tmp_path) as made:
         yield made
-        made.store.close()
 
 
 class DyingStore:
@@ -116,16 +47,12 @@ class DyingStore:
             raise Killed
 
 
-def _actions(records: list[Timesheet]) -> list[str | None]:
-    return [record.action for record in records]
-
-
 def test_creates_one_timesheet_a_block_and_asks_nothing_twice(bench: Bench) -> None:
     """A new block costs one POST, a whole run one listing, a second run changes nothing."""
     bench.add("code", (0, 60), (120, 180))
     bench.add("mail", (200, 230))
     records = bench.sync()
-    assert _actions(records) == ["created"] * 3
+    assert actions(records) == ["created"] * 3
     assert bench.held() == [(0, 60), (120, 180), (200, 230)]
     row = bench.kimai.rows[1]
     assert row.description is not None and row.description.startswith("Website [powdo-")
@@ -133,7 +60,7 @@ def test_creates_one_timesheet_a_block_and_asks_nothing_twice(bench: Bench) -> N
     assert all(bench.kimai.tag(name)["visible"] for name in ("code", "powdo"))  # type: ignore[index]  # they exist
     assert bench.double.count("POST") == 3
     assert bench.double.count("GET", "/api/timesheets") == 1
-    assert _actions(bench.sync()) == ["unchanged"] * 3
+    assert actions(bench.sync()) == ["unchanged"] * 3
     assert bench.double.count("POST") == 3
     assert bench.double.count("PATCH") == bench.double.count("DELETE") == 0
     assert records[0].kimai_id == 1 and records[0].seconds == 3600 and records[0].customer == "Initech"
@@ -148,7 +75,7 @@ def test_killed_at_any_write_makes_no_duplicate(bench: Bench, nth: int, after: b
         bench.sync(store=DyingStore(bench.store, nth, after=after))
     bench.sync()
     assert bench.held() == [(0, 60), (120, 180)]
-    assert _actions(bench.sync()) == ["unchanged"] * 2
+    assert actions(bench.sync()) == ["unchanged"] * 2
 
 
 @pytest.mark.parametrize("kind", ["lose", "fail after"])
@@ -156,10 +83,10 @@ def test_a_lost_answer_is_looked_for(bench: Bench, kind: str) -> None:
     """When the answer to a POST is lost after the commit, the timesheet is found by its marker."""
     bench.add("code", (0, 60))
     bench.double.faults.append(Fault(kind, "POST", "/api/timesheets"))
-    assert _actions(bench.sync()) == ["created"]
+    assert actions(bench.sync()) == ["created"]
     assert bench.double.count("POST") == 1
     assert bench.held() == [(0, 60)]
-    assert _actions(bench.sync()) == ["unchanged"]
+    assert actions(bench.sync()) == ["unchanged"]
 
 
 def test_a_failed_post_is_not_repeated_in_the_same_run(bench: Bench) -> None:
@@ -170,7 +97,7 @@ def test_a_failed_post_is_not_repeated_in_the_same_run(bench: Bench) -> None:
         bench.sync()
     assert bench.double.count("POST") == 1
     [pending] = bench.store.pending_timesheets(bench.worker.id)
-    assert _actions(bench.sync()) == ["created"]
+    assert actions(bench.sync()) == ["created"]
     assert bench.held() == [(0, 60)]
     assert pending.marker in (bench.kimai.rows[1].description or "")
 
@@ -184,13 +111,13 @@ def test_a_lost_update_and_a_lost_deletion_are_recognised(bench: Bench) -> None:
     bench.double.faults.append(Fault("lose", "PATCH"))
     with pytest.raises(RetryLaterError):
         bench.sync()
-    assert _actions(bench.sync()) == ["unchanged"] * 2
+    assert actions(bench.sync()) == ["unchanged"] * 2
     assert bench.held() == [(0, 90), (100, 130)]
     bench.rules = RULES[:1]
     bench.double.faults.append(Fault("lose", "DELETE"))
     with pytest.raises(RetryLaterError):
         bench.sync()
-    assert _actions(bench.sync()) == ["unchanged"]
+    assert actions(bench.sync()) == ["unchanged"]
     assert bench.held() == [(0, 90)]
 
 
@@ -202,7 +129,7 @@ def test_an_update_that_never_arrived_is_sent_again(bench: Bench) -> None:
     bench.double.faults.append(Fault("fail", "PATCH", status=503))
     with pytest.raises(RetryLaterError):
         bench.sync()
-    assert _actions(bench.sync()) == ["updated"]
+    assert actions(bench.sync()) == ["updated"]
     assert bench.held() == [(0, 90)]
 
 
@@ -211,10 +138,10 @@ def test_late_data_moves_the_border(bench: Bench) -> None:
     bench.add("code", (0, 60), (120, 180))
     bench.sync()
     bench.add("code", (60, 75))
-    assert _actions(bench.sync()) == ["updated", "unchanged"]
+    assert actions(bench.sync()) == ["updated", "unchanged"]
     assert bench.held() == [(0, 75), (120, 180)]
     bench.add("code", (75, 120))
-    assert sorted(map(str, _actions(bench.sync()))) == ["deleted", "updated"]
+    assert sorted(map(str, actions(bench.sync()))) == ["deleted", "updated"]
     assert bench.held() == [(0, 180)]
 
 
@@ -226,10 +153,10 @@ def test_what_a_person_edited_is_kept(bench: Bench) -> None:
         1, description="call with the customer", end=bench.kimai.rows[1].begin + timedelta(minutes=45)
     )
     bench.add("code", (60, 120))
-    assert _actions(bench.sync()) == ["kept", "created"]
+    assert actions(bench.sync()) == ["kept", "created"]
     assert bench.held() == [(0, 45), (60, 120)]
     assert bench.kimai.rows[1].description == "call with the customer"
-    assert _actions(bench.sync()) == ["kept", "unchanged"]
+    assert actions(bench.sync()) == ["kept", "unchanged"]
 
 
 def test_what_a_person_moved_to_another_day_is_kept(bench: Bench) -> None:
@@ -238,7 +165,7 @@ def test_what_a_person_moved_to_another_day_is_kept(bench: Bench) -> None:
     bench.sync()
     row = bench.kimai.rows[1]
     bench.kimai.edit(1, begin=row.begin - timedelta(days=9), end=row.begin - timedelta(days=9, minutes=-5))
-    assert _actions(bench.sync()) == ["kept"]
+    assert actions(bench.sync()) == ["kept"]
     assert len(bench.kimai.rows) == 1
 
 
@@ -247,9 +174,9 @@ def test_what_a_person_deleted_stays_deleted(bench: Bench) -> None:
     bench.add("code", (0, 60))
     bench.sync()
     del bench.kimai.rows[1]
-    assert _actions(bench.sync()) == ["kept"]
+    assert actions(bench.sync()) == ["kept"]
     bench.add("code", (60, 90))
-    assert _actions(bench.sync()) == ["kept", "created"]
+    assert actions(bench.sync()) == ["kept", "created"]
     assert bench.held() == [(60, 90)]
 
 
@@ -260,7 +187,7 @@ def test_exported_and_locked_timesheets_are_left_alone_and_told(bench: Bench) ->
     bench.kimai.edit(1, exported=True)
     bench.add("code", (60, 61))
     records = bench.sync()
-    assert _actions(records)[0] == "kept"
+    assert actions(records)[0] == "kept"
     assert bench.warnings == ["timesheet 1 is exported in kimai and left alone"]
     bench.kimai.edit(1, exported=False)
     bench.kimai.locked_before = datetime(2026, 11, 17, tzinfo=UTC)
@@ -279,7 +206,7 @@ def test_an_ended_project_is_told_and_the_rest_goes_on(bench: Bench) -> None:
     ]
     bench.add("code", (0, 60))
     bench.add("mail", (100, 160))
-    assert _actions(bench.sync()) == ["created"]
+    assert actions(bench.sync()) == ["created", "blocked"]
     [error] = bench.errors
     assert error.status == 69 and "project: The selected choice is invalid" in error.message
     assert bench.double.count("POST") == 2
@@ -295,7 +222,7 @@ def test_an_ambiguous_name_is_told(bench: Bench) -> None:
     assert bench.sync() == []
     assert "ids 1, 2" in bench.errors[0].message
     bench.rules = [{**RULES[0], "project": 2}]
-    assert _actions(bench.sync()) == ["created"]
+    assert actions(bench.sync()) == ["created"]
     assert bench.kimai.rows[1].project == 2
 
 
@@ -312,12 +239,12 @@ def test_a_name_that_stops_resolving_deletes_nothing(bench: Bench) -> None:
 def test_a_dry_run_changes_nothing(bench: Bench) -> None:
     """-n tells what would be done and writes nothing, neither in Kimai nor in the ledger."""
     bench.add("code", (0, 60))
-    assert _actions(bench.sync(dry=True)) == ["created"]
+    assert actions(bench.sync(dry=True)) == ["created"]
     assert bench.double.count("POST", "/api") == 0
     assert bench.store.pending_timesheets(bench.worker.id) == []
     bench.sync()
     bench.add("code", (60, 90))
-    assert _actions(bench.sync(dry=True)) == ["updated"]
+    assert actions(bench.sync(dry=True)) == ["updated"]
     assert bench.held() == [(0, 60)]
 
 
@@ -327,9 +254,9 @@ def test_server_side_rounding_is_no_edit(bench: Bench) -> None:
 
     bench.kimai.rounding = closest(15)
     bench.add("code", (0, 58))
-    assert _actions(bench.sync()) == ["created"]
+    assert actions(bench.sync()) == ["created"]
     assert bench.held() == [(0, 60)]
-    assert _actions(bench.sync()) == ["unchanged"]
+    assert actions(bench.sync()) == ["unchanged"]
     assert bench.double.count("PATCH") == 0
 
 
@@ -339,7 +266,7 @@ def test_time_of_another_user(bench: Bench) -> None:
     bench.add("code", (0, 60))
     bench.sync()
     assert bench.kimai.rows[1].user == 5
-    assert _actions(bench.sync()) == ["unchanged"]
+    assert actions(bench.sync()) == ["unchanged"]
 
 
 def test_missing_projects_are_made_where_that_is_wanted(bench: Bench) -> None:
@@ -348,7 +275,7 @@ def test_missing_projects_are_made_where_that_is_wanted(bench: Bench) -> None:
     bench.rules = [{**RULES[0], "project": "New", "activity": "Testing"}]
     bench.add("code", (0, 60), (120, 180))
     assert bench.sync() == []
-    assert _actions(bench.sync(create=True)) == ["created"] * 2
+    assert actions(bench.sync(create=True)) == ["created"] * 2
     assert [project["name"] for project in bench.kimai.projects.values()] == ["Website", "New"]
 
 

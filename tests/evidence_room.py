@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from powdo.commands.ingest import ingest
@@ -20,7 +22,18 @@ from powdo.worktime.intervals import SECOND
 from powdo.worktime.link import Link, proof_to_bytes
 from powdo.worktime.manifest import from_micros
 from tests.bundles import BEGIN, END, Sample, sample
-from tests.dvm import ANA, NOW, BlobServer, JsonEvent, Operator, Parcel, link_of, parcel
+from tests.dvm import (
+    ANA,
+    NOW,
+    BlobServer,
+    JsonEvent,
+    Operator,
+    Parcel,
+    blob_server,
+    link_of,
+    operator,
+    parcel,
+)
 
 #: Before any moment at which tests may run: what is taken in must be over.
 FIRST = 1_750_000_000 * SECOND
@@ -145,3 +158,34 @@ def flipped(text: str, at: int = -5) -> str:
     """Return *text* with one hex digit or letter changed."""
     other = "b" if text[at] == "a" else "a"
     return text[:at] + other + text[at + 1 :] if at != -1 else text[:-1] + other
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BlobServer]:
+    """Return a running blob server."""
+    with blob_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def template(server: BlobServer, tmp_path_factory: pytest.TempPathFactory) -> Room:
+    """Return an operator's evidence of three bundles and a withheld link, all sound."""
+    folder = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        dvm = operator(folder, server)
+        for name, value in dvm.environment.items():
+            patch.setenv(name, value)
+        sent = chained(folder, server)
+        take_in(folder, *sent.parcels.values())
+    return Room(dvm, sent)
+
+
+@pytest.fixture
+def room(template: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
+    """Return a copy of that evidence, to be tampered with."""
+    folder = tmp_path / "operator"
+    shutil.copytree(template.dvm.folder, folder)
+    dvm = replace(template.dvm, folder=folder)
+    for name, value in dvm.environment.items():
+        monkeypatch.setenv(name, value)
+    return Room(dvm, template.sent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,16 @@ def extract(run: Run, bundle: str, folder: Path) -> None:
 def _open(run: Run, kept: Kept, folder: Path) -> None:
     from powdo.adapters.archive_reader import open_bundle
     from powdo.adapters.evidence import place
+    from powdo.errors import InputMissingError
+    from powdo.lines import format_time
     from powdo.nips.event import Unsigned
     from powdo.nips.nip17 import FileMessage
 
+    if kept.blob_removed_at is not None:
+        at = format_time(datetime.fromtimestamp(kept.blob_removed_at, UTC))
+        raise InputMissingError(
+            f"the blob of '{kept.sha256}' was removed at {at}", hint="retain_blobs in [dvm] says for how long"
+        )
     message = FileMessage.from_rumor(Unsigned.parse(kept.rumor_event))
     opened = open_bundle(
         place(run.settings.data_dir / "evidence", kept.sha256),

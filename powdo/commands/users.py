@@ -98,22 +98,76 @@ def show(run: Run, name: str, json: bool, headers: bool) -> None:
     )
 
 
-@command("remove", parent=users, epilog="powdo users remove ana")
+@command("remove", parent=users, epilog="powdo users remove ana\npowdo users remove ana --erase -n")
 @click.argument("name")
+@click.option("--erase", is_flag=True, help="Erase all that the worker has sent, too.")
+@click.option("--yes", is_flag=True, help="Erase without asking.")
 @network_options
 @dry_run_option
-def remove(run: Run, name: str, timeout: float, dry_run: bool) -> None:
+def remove(run: Run, name: str, erase: bool, yes: bool, timeout: float, dry_run: bool) -> None:
     """Refuse what a worker sends from now on.
 
-    What they sent is kept; `users add` enrolls them again. The relay of [allow] is told to let their access
-    keys in no longer. With -n write the worker as `users show --json` would, and change nothing.
+    What they sent is kept unless it is to be erased; `users add` enrolls them again. The relay of [allow] is
+    told to let their access keys in no longer. With -n write the worker as `users show --json` would, and
+    change nothing.
     """
+    if yes and not erase:
+        raise UsageError("--yes belongs to --erase")
+    if erase:
+        _erase(run, name, timeout, yes=yes, dry=dry_run)
+        return
     with _store(run) as store:
         worker = _known(store.worker(name) if dry_run else store.remove(name), name)
     if dry_run:
         run.emit(_row(worker) | {"removed": True})
     else:
         _tell_relay(run, worker, timeout)
+
+
+def _erase(run: Run, name: str, timeout: float, *, yes: bool, dry: bool) -> None:
+    """Erase the worker *name* and all that is stored of them, as far as *dry* allows."""
+    from dataclasses import replace
+
+    with _store(run) as store:
+        worker = _known(store.worker(name), name)
+        traces = store.traces(worker.id)
+        if dry:
+            run.emit(_row(worker) | {"removed": True, "erased": traces._asdict()})
+            return
+        _ask(f"erase '{name}' with {traces.bundles} bundles and {traces.screenshots} screenshots?", yes=yes)
+        _erase_all(run, store, worker, traces.bundles)
+    if traces.timesheets:
+        run.console.warning(
+            f"what was sent of '{name}' to Kimai is still there", hint="delete it in Kimai, if that is meant"
+        )
+    _tell_relay(run, replace(worker, disabled=True), timeout)
+
+
+def _erase_all(run: Run, store: Store, worker: Worker, bundles: int) -> None:
+    from powdo.adapters.evidence import Remover
+
+    remover = Remover(run.settings.data_dir / "evidence", store.needed, overwrite=True)
+    store.begin_erasing(worker.id)
+    erased = False
+    with run.progress("erase", None) as progress:
+        while not erased:
+            for files in store.doomed(worker.id):
+                progress.advance(len(remover.remove(files)))
+            for left in remover.leftovers():
+                progress.advance(len(left))
+            erased = store.finish_erasing(worker.id)
+    run.console.info(f"erased '{worker.name}' with {bundles} bundles")
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    """Return if a person says so on the terminal. Raises: UsageError where nobody can be asked."""
+    import sys
+
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("nobody can be asked here", hint="--yes erases without asking")
+    click.confirm(question, abort=True, err=True)
 
 
 def _tell_relay(run: Run, worker: Worker, timeout: float) -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,8 +15,10 @@ from powdo.errors import InputMissingError, UsageError
 from powdo.nips.event import Unsigned
 from powdo.worktime.link import proof_to_bytes
 from tests.bundles import sample
-from tests.dvm import BEN, BlobServer, blob_server, link_of, operator, parcel
-from tests.evidence_room import FIRST, PICTURE, Room, chained, flip, flipped, signed, take_in
+from tests.dvm import BEN, BlobServer, link_of, parcel
+from tests.evidence_room import FIRST, PICTURE, Room, flip, flipped, room, server, signed, take_in, template
+
+__all__ = ["room", "server", "template"]
 
 Look = Callable[..., "Looked"]
 
@@ -35,37 +36,6 @@ class Looked:
     def checks(self, sequence: int) -> set[str]:
         """Return the checks that failed for the bundle *sequence*."""
         return {problem["check"] for problem in self.bundles[sequence]["problems"]}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[BlobServer]:
-    """Return a running blob server."""
-    with blob_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def template(server: BlobServer, tmp_path_factory: pytest.TempPathFactory) -> Room:
-    """Return an operator's evidence of three bundles and a withheld link, all sound."""
-    folder = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as patch:
-        dvm = operator(folder, server)
-        for name, value in dvm.environment.items():
-            patch.setenv(name, value)
-        sent = chained(folder, server)
-        take_in(folder, *sent.parcels.values())
-    return Room(dvm, sent)
-
-
-@pytest.fixture
-def room(template: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
-    """Return a copy of that evidence, to be tampered with."""
-    folder = tmp_path / "operator"
-    shutil.copytree(template.dvm.folder, folder)
-    dvm = replace(template.dvm, folder=folder)
-    for name, value in dvm.environment.items():
-        monkeypatch.setenv(name, value)
-    return Room(dvm, template.sent)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.kept import Kept, Picture, StoredLink
+from powdo.adapters.database.retention import Expired, What
 from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Author, Worker
 
@@ -12,6 +13,7 @@ __all__ = [
     "Author",
     "Database",
     "Delivery",
+    "Expired",
     "Inbox",
     "Item",
     "Kept",
@@ -22,6 +24,7 @@ __all__ = [
     "StoredEvent",
     "StoredLink",
     "Told",
+    "What",
     "Worker",
     "enrolled",
     "stored_event",

@@ -68,6 +68,22 @@ class Database:
         with self._translated(), self._writer.begin() as connection:
             yield connection
 
+    def scrub(self) -> None:
+        """Give back what was deleted, so that no file of the database's own still holds it.
+
+        What PostgreSQL has in its log and SQLite on pages that were freed earlier is not reached.
+        """
+        with self._translated():
+            if self.sqlite:
+                raw = self._engine.raw_connection()
+                try:
+                    raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    raw.close()
+                return
+            with self._engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+
     def once(self, make: Callable[[Database], Any]) -> Any:
         """Return the statement that *make* gives, made once: making one takes longer than running it."""
         found = self._statements.get(make)

@@ -171,6 +171,9 @@ class Receiver:
             for path, sha256 in screenshots:
                 self._evidence.keep(path, sha256)
             stored, _new = self._store.store(delivery)
+            for path, sha256 in ((blob, message.x), *screenshots):
+                if path.exists():  # the same file was there, and may have been removed until the commit
+                    self._evidence.keep(path, sha256)
         return stored
 
     def _addresses(self, message: FileMessage) -> list[str]:

@@ -19,6 +19,7 @@ from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError, P
 if TYPE_CHECKING:
     from powdo.adapters.allow import Client, State
     from powdo.adapters.database import Worker
+    from powdo.custody import UserRecord
     from powdo.run import Run
     from powdo.settings import Settings
 
@@ -45,31 +46,33 @@ def union(settings: Settings, pins: Iterable[str]) -> Union:
             reasons.setdefault(pubkey, []).append(f"worker {worker.name}")
     user, access_user = settings.identity.user, settings.identity.access_user
     workers_side = access_user is not None or "worker" in settings.sections
-    for name, pubkey in _custody(settings):
-        if settings.is_operator and name in (user, access_user):
+    for name, pubkey, lives in _custody(settings):
+        if settings.is_operator and name in (user, access_user) and lives:
             reasons.setdefault(pubkey, []).append("dvm")
         elif workers_side and name == user != access_user:
             identities.add(pubkey)
-        elif pubkey not in identities:
+        elif pubkey not in identities and lives:
             reasons.setdefault(pubkey, []).append(f"custody {name}")
     for pubkey in pins:
         reasons.setdefault(pubkey, []).append("pinned")
     return Union(reasons, frozenset(identities))
 
 
-def _custody(settings: Settings) -> list[tuple[str, str]]:
-    """Return name and pubkey of each key in custody."""
-    from powdo.adapters.keystore import Keystore
+def _custody(settings: Settings) -> list[tuple[str, str, bool]]:
+    """Return name and pubkey of each key in custody, and whether it was not deleted."""
+    from powdo.custody import is_deleted
+    from powdo.keyring import keystore, keystore_name
     from powdo.nips.bech32 import decode_npub
 
     found = []
-    for record in Keystore(settings.keystore_path).records():
+    for record in keystore(settings).records():
         try:
-            found.append((record["username"], decode_npub(record["nostr"]["npub"])))
+            pubkey = decode_npub(record["nostr"]["npub"])
         except BadRecordError:
             raise ConfigurationError(
-                f"the record of '{record['username']}' in '{settings.keystore_path}' is damaged"
+                f"the record of '{record['username']}' in {keystore_name(settings)} is damaged"
             ) from None
+        found.append((record["username"], pubkey, not is_deleted(record)))
     return found
 
 
@@ -125,6 +128,24 @@ def _explained(error: PowdoError) -> PowdoError:
     if not isinstance(error, RetryLaterError):
         return error
     return RetryLaterError(f"the relay does not know yet: {error.message}", hint=error.hint or _LATER)
+
+
+def tell_of_keys(run: Run, records: Iterable[UserRecord], timeout: float) -> None:
+    """Tell the relay of keys that have just come into custody, or were deleted there."""
+    if not is_told(run.settings):
+        return
+    from powdo.custody import is_deleted
+    from powdo.nips.bech32 import decode_npub
+
+    here = state(run)
+    found = union(run.settings, here.pins())
+    for record in records:
+        pubkey = decode_npub(record["nostr"]["npub"])
+        if pubkey in found.reasons:
+            here.ask("add", [pubkey])
+        elif is_deleted(record) and pubkey not in found.identities:  # the relay must not learn of those
+            here.ask("remove", [pubkey])
+    tell(run, timeout)
 
 
 def tell_of(run: Run, worker: Worker, timeout: float) -> None:

@@ -65,9 +65,9 @@ def _profiles(settings: Settings) -> Offer:
 
 def _custody(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the name and npub of each key in custody."""
-    from powdo.adapters.keystore import Keystore
+    from powdo.keyring import keystore
 
-    for record in Keystore(settings.keystore_path).records():
+    for record in keystore(settings, create=False).records():
         yield record["username"], record["nostr"]["npub"]
 
 

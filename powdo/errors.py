@@ -9,6 +9,7 @@ PowdoError                     never raised itself
 ├── RetryLaterError        75  a peer is away or slow, a lock is held; state is kept
 │   └── BusyError              another run holds the lock
 ├── PeerProtocolError      76  a peer breaks its protocol: a hash, a signature, nonsense
+├── UnsoundError           76  what is kept here fails its own check
 ├── KeyRejectedError       77  a key is missing, unsafe or rejected
 ├── ConfigurationError     78  the configuration, with all its problems
 └── UsageError              2  the command line
@@ -84,6 +85,12 @@ class BusyError(RetryLaterError):
 
 class PeerProtocolError(PowdoError):
     """A peer breaks its protocol."""
+
+    status = 76
+
+
+class UnsoundError(PowdoError):
+    """What is kept here fails its own check."""
 
     status = 76
 

@@ -19,6 +19,7 @@ from powdo.errors import ConfigurationError, KeyRejectedError, OutputError, Powd
 from powdo.lines import decode_line
 
 if TYPE_CHECKING:
+    from powdo.custody import Custody
     from powdo.nips.curve import SecretKey
     from powdo.records import Record
     from powdo.settings import Settings
@@ -64,10 +65,15 @@ class Run:
         return self._config, self._profile
 
     def key(self, user: str) -> SecretKey:
-        """Return the unlocked key of *user*. Raises: KeyRejectedError."""
-        from powdo.adapters.keystore import Keystore
+        """Return the unlocked key of *user*, for a `with` block that wipes it. Raises: KeyRejectedError."""
+        return self.keystore.unlock(user, self.settings.master_key())
 
-        return Keystore(self.settings.keystore_path).unlock(user, self.settings.master_key())
+    @cached_property
+    def keystore(self) -> Custody:
+        """The keystore, as the settings name it."""
+        from powdo.keyring import keystore
+
+        return keystore(self.settings)
 
     def emit(self, value: Record | Mapping[str, Any]) -> None:
         """Write one record to stdout, at once."""

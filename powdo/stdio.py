@@ -48,7 +48,7 @@ def guard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is a TextIOWrapper
 
 
-def write_bytes(data: bytes) -> None:
+def write_bytes(data: bytes | bytearray) -> None:
     """Write *data* to stdout at once, whole. Raises: OutputError, Terminated when the reader has gone."""
     view = memoryview(data)
     try:

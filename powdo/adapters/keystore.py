@@ -1,154 +1,143 @@
-"""Custody of Nostr keys: a file of user records whose secrets only the master key opens.
+"""The keystore in a file: {"v": 1, "users": [user record, …]}, a record a line, written whole or not at all.
 
-A record is {id, username, nostr: {npub, encrypted_dek, dek_iv, dek_tag, encrypted_nsec, nsec_iv, nsec_tag,
-created_at}}: the nsec (bech32 text) is encrypted with a data key of its own (DEK, 32 bytes), that one with
-the master key; both AES-256-GCM with 96-bit IVs and no associated data, binary values in base64.
+Rules:
+- who changes it holds the lock beside it; a reader sees the old file or the new one;
+- a file that is damaged is neither used nor written over;
+- once a new file is in place, what the old one held is overwritten, unless it has another name (a backup).
 """
 
 from __future__ import annotations
 
-import binascii
 import fcntl
-import json
+import glob
 import os
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from powdo.errors import BadRecordError, CannotCreateError, ConfigurationError, KeyRejectedError, PowdoError
-from powdo.lines import decode_json, format_time
-from powdo.nips.bech32 import decode_nsec, encode_npub, encode_nsec
-from powdo.nips.curve import SecretKey
+from powdo.custody import (
+    Change,
+    Custody,
+    Guard,
+    UserRecord,
+    check_username,
+    is_deleted,
+    new_record,
+    open_record,
+)
+from powdo.errors import (
+    BadRecordError,
+    CannotCreateError,
+    ConfigurationError,
+    KeyRejectedError,
+    OutputError,
+)
+from powdo.lines import decode_json, encode_json
 from powdo.settings.paths import private_dir, write_private
 
-_FIELDS = ("encrypted_dek", "dek_iv", "dek_tag", "encrypted_nsec", "nsec_iv", "nsec_tag")
-_IV, _TAG = 12, 16
-_UNUSABLE = "the keystore '{}' is damaged"
+__all__ = ["Keystore", "check_username", "new_record", "open_record"]
 
-UserRecord = dict[str, Any]
+_BACKUP = "it was changed by hand or cut off; bring it back from a backup"
 
 
-def _seal(master: bytes, plain: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return ciphertext, IV and tag."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    iv = os.urandom(_IV)
-    sealed = AESGCM(master).encrypt(iv, plain, None)
-    return sealed[:-_TAG], iv, sealed[-_TAG:]
-
-
-def _open(master: bytes, sealed: bytes, iv: bytes, tag: bytes) -> bytes:
-    """Return the plaintext. Raises: ValueError when key or data are wrong."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    try:
-        return AESGCM(master).decrypt(iv, sealed + tag, None)
-    except InvalidTag:
-        raise ValueError("authentication failed") from None
-
-
-def _text(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode("ascii")
-
-
-def new_record(username: str, key: SecretKey, master: bytes) -> UserRecord:
-    """Return the record that keeps *key* for *username* under the *master* key."""
-    dek = os.urandom(32)
-    encrypted_dek, dek_iv, dek_tag = _seal(master, dek)
-    encrypted_nsec, nsec_iv, nsec_tag = _seal(dek, encode_nsec(key.secret_bytes()).encode("ascii"))
-    values = (encrypted_dek, dek_iv, dek_tag, encrypted_nsec, nsec_iv, nsec_tag)
-    nostr = {"npub": encode_npub(key.pubkey)} | {
-        name: _text(value) for name, value in zip(_FIELDS, values, strict=True)
-    }
-    nostr["created_at"] = format_time(datetime.now(UTC).replace(microsecond=0))
-    return {"id": str(uuid.uuid4()), "username": username, "nostr": nostr}
-
-
-def open_record(record: Mapping[str, Any], master: bytes) -> SecretKey:
-    """Return the key in *record*. Raises: KeyRejectedError for a wrong master key or a damaged record."""
-    name = record["username"]
-    try:
-        nostr = record["nostr"]
-        fields = {field: binascii.a2b_base64(nostr[field], strict_mode=True) for field in _FIELDS}
-    except (KeyError, TypeError, ValueError):
-        raise KeyRejectedError(f"the record of '{name}' in the keystore is damaged") from None
-    try:
-        dek = _open(master, fields["encrypted_dek"], fields["dek_iv"], fields["dek_tag"])
-    except ValueError:
-        raise KeyRejectedError(
-            f"the master key does not open the key of '{name}'",
-            hint="it is another master key than the one the keystore was made with",
-        ) from None
-    try:
-        nsec = _open(dek, fields["encrypted_nsec"], fields["nsec_iv"], fields["nsec_tag"])
-        key = SecretKey(decode_nsec(nsec.decode("ascii")))
-    except (ValueError, PowdoError):
-        raise KeyRejectedError(f"the record of '{name}' in the keystore is damaged") from None
-    if encode_npub(key.pubkey) != nostr.get("npub"):
-        raise KeyRejectedError(f"the record of '{name}' holds another key than its npub says")
-    return key
-
-
-class Keystore:
+class Keystore(Custody):
     """The keystore in *path*; it is made with the first key."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._users: dict[str, UserRecord] = {}
 
     def records(self) -> list[UserRecord]:
-        """Return all user records. Raises: ConfigurationError when the file is damaged."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise KeyRejectedError(f"cannot read the keystore '{self._path}': {error.strerror}") from None
-        try:
-            content = decode_json(data)
-        except BadRecordError:
-            raise ConfigurationError(_UNUSABLE.format(self._path)) from None
-        users = content.get("users") if isinstance(content, dict) else None
-        if not isinstance(users, list) or not all(_plausible(user) for user in users):
-            raise ConfigurationError(_UNUSABLE.format(self._path))
-        return users
+        """Return all records in the order in which they were made."""
+        return list(self._load().values())
 
     def find(self, username: str) -> UserRecord | None:
         """Return the record of *username*, or None."""
-        return next((user for user in self.records() if user["username"] == username), None)
+        return self._load().get(username)
 
-    def get(self, username: str) -> UserRecord:
-        """Return the record of *username*. Raises: KeyRejectedError."""
-        record = self.find(username)
-        if record is None:
-            raise KeyRejectedError(
-                f"no key of '{username}'", hint=f"make one with `powdo keys new {username}`"
-            )
-        return record
-
-    def unlock(self, username: str, master: bytes) -> SecretKey:
-        """Return the key of *username*. Raises: KeyRejectedError."""
-        return open_record(self.get(username), master)
-
-    def create(self, username: str, master: bytes) -> UserRecord:
-        """Make a key for *username* and return its record. Raises: KeyRejectedError when there is one."""
-        check_username(username)
+    def insert(self, records: Sequence[UserRecord], guard: Guard) -> None:
+        """Add *records*, all or none."""
         with self._locked():
-            users = self.records()
-            if any(user["username"] == username for user in users):
-                raise KeyRejectedError(f"'{username}' has a key already")
-            if users:
-                open_record(users[0], master)  # two master keys in one keystore would lock somebody out
-            record = new_record(username, _draw(), master)
-            self._write([*users, record])
-        return record
+            users = dict(self._load())
+            living = next((user for user in users.values() if not is_deleted(user)), None)
+            npubs = {user["nostr"]["npub"]: name for name, user in users.items()}
+            for record in records:
+                _refuse_twin(record, users, npubs)
+                users[record["username"]] = record
+                npubs[record["nostr"]["npub"]] = record["username"]
+            if living is not None:
+                guard(living)
+            self._write(users)
 
-    def _write(self, users: list[UserRecord]) -> None:
-        text = json.dumps({"v": 1, "users": users}, indent=1, ensure_ascii=False)
-        write_private(self._path, text.encode("utf-8") + b"\n")
+    def change(self, username: str | None, make: Change) -> list[UserRecord]:
+        """Put what *make* returns of each record, or of that of *username*, in its place; all or none."""
+        with self._locked():
+            users = dict(self._load())
+            names = [name for name in users if username in (None, name)]
+            users |= {name: make(users[name]) for name in names}
+            if users != self._users:
+                self._write(users)
+            return [users[name] for name in names]
+
+    # --- the file ---
+
+    def _load(self) -> dict[str, UserRecord]:
+        """Return the records by username, read anew only when the file is another one."""
+        while True:
+            try:
+                with self._path.open("rb") as file:
+                    facts = os.fstat(file.fileno())
+                    seen = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+                    if seen != self._seen:
+                        self._users, self._seen = self._parsed(file.read()), seen
+                return self._users
+            except FileNotFoundError:
+                self._users, self._seen = {}, None
+                return self._users
+            except OSError as error:
+                raise KeyRejectedError(f"cannot read the keystore '{self._path}': {error.strerror}") from None
+            except ConfigurationError:
+                if not self._replaced(facts.st_ino):
+                    raise
+
+    def _replaced(self, inode: int) -> bool:
+        """Return whether another run has put a new file in the place of *inode* and overwritten that."""
+        try:
+            return self._path.stat().st_ino != inode
+        except OSError:
+            return False
+
+    def _parsed(self, data: bytes) -> dict[str, UserRecord]:
+        try:
+            content = decode_json(data)
+        except BadRecordError:
+            content = None
+        users = content.get("users") if isinstance(content, dict) else None
+        if not isinstance(users, list) or not all(_plausible(user) for user in users):
+            raise ConfigurationError(f"the keystore '{self._path}' is damaged", hint=_BACKUP)
+        found = {user["username"]: user for user in users}
+        if len(found) != len(users):
+            raise ConfigurationError(
+                f"the keystore '{self._path}' is damaged: a name stands in it twice", hint=_BACKUP
+            )
+        return found
+
+    def _write(self, users: dict[str, UserRecord]) -> None:
+        text = '{"v":1,"users":[\n' + ",\n".join(map(encode_json, users.values())) + "\n]}"
+        try:
+            old = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            old = None
+        except OSError as error:
+            raise OutputError(f"cannot write '{self._path}': {error.strerror}") from None
+        try:
+            write_private(self._path, text.encode("utf-8") + b"\n")
+            if old is not None:
+                _overwrite(old)
+        finally:
+            if old is not None:
+                os.close(old)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -160,14 +149,45 @@ class Keystore:
             raise CannotCreateError(f"cannot create '{lock}': {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            self._sweep()
             yield
         finally:
             os.close(fd)
 
+    def _sweep(self) -> None:
+        """Overwrite and remove what a killed run left half-written: it may hold what is deleted since."""
+        try:
+            for left in self._path.parent.glob(f".{glob.escape(self._path.name)}.*"):
+                fd = os.open(left, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    left.unlink()
+                    _overwrite(fd)
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            raise OutputError(f"cannot clean up beside '{self._path}': {error.strerror}") from None
 
-def _draw() -> SecretKey:
-    """Return a fresh key; the chance that a draw is no valid secret is 2**-128."""
-    return SecretKey(os.urandom(32))
+
+def _overwrite(fd: int) -> None:
+    """Fill the file *fd* with zeros if it has no name any more: what was deleted shall not be found in it."""
+    facts = os.fstat(fd)
+    if facts.st_nlink:
+        return
+    left, zeros = facts.st_size, bytes(1 << 16)
+    try:
+        while left:
+            left -= os.write(fd, zeros[:left])
+        os.fsync(fd)
+    except OSError as error:
+        raise OutputError(f"cannot overwrite the old keystore: {error.strerror}") from None
+
+
+def _refuse_twin(record: UserRecord, users: dict[str, UserRecord], npubs: dict[str, str]) -> None:
+    name, npub = record["username"], record["nostr"]["npub"]
+    if name in users:
+        raise KeyRejectedError(f"'{name}' has a key already")
+    if npub in npubs:
+        raise KeyRejectedError(f"'{npub}' is in custody already, as that of '{npubs[npub]}'")
 
 
 def _plausible(user: object) -> bool:
@@ -177,10 +197,3 @@ def _plausible(user: object) -> bool:
         and isinstance(user.get("nostr"), dict)
         and isinstance(user["nostr"].get("npub"), str)
     )
-
-
-def check_username(username: str) -> str:
-    """Return *username* if it can name a user. Raises: BadRecordError."""
-    if not 1 <= len(username) <= 64 or not username.isprintable() or username != username.strip():
-        raise BadRecordError(f"'{username[:64]}' cannot name a user")
-    return username

@@ -244,8 +244,8 @@ class _Bundler:
         from powdo.nips.event import Unsigned, sign
         from powdo.worktime.link import LINK_KIND
 
-        key = self._run.key(self._run.settings.user())
-        unsigned = Unsigned(
-            pubkey=key.pubkey, created_at=int(time.time()), kind=LINK_KIND, tags=(), content=content
-        )
-        return sign(unsigned, key, secrets.token_bytes(32)).to_json()
+        with self._run.key(self._run.settings.user()) as key:
+            unsigned = Unsigned(
+                pubkey=key.pubkey, created_at=int(time.time()), kind=LINK_KIND, tags=(), content=content
+            )
+            return sign(unsigned, key, secrets.token_bytes(32)).to_json()

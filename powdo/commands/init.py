@@ -72,6 +72,7 @@ def _ensure_master_key(run: Run, settings: Settings) -> bytes:
     import secrets
 
     from powdo.errors import KeyRejectedError
+    from powdo.keyring import keystore_name
     from powdo.settings.paths import write_private
 
     source = settings.master_key_source()
@@ -81,17 +82,15 @@ def _ensure_master_key(run: Run, settings: Settings) -> bytes:
         if source.file is None or source.file.exists() or source.command:
             raise
     write_private(source.file, secrets.token_hex(32).encode() + b"\n", replace=False)
-    run.console.note(
-        f"wrote the master key '{source.file}'; back it up apart from '{settings.keystore_path}'"
-    )
+    run.console.note(f"wrote the master key '{source.file}'; back it up apart from {keystore_name(settings)}")
     return settings.master_key()
 
 
 def _ensure_keys(run: Run, settings: Settings, users: Iterable[str | None]) -> None:
     """Make the keys of *users* that are not there yet, and say every npub."""
-    from powdo.adapters.keystore import Keystore
+    from powdo.keyring import keystore
 
-    store, master = Keystore(settings.keystore_path), _ensure_master_key(run, settings)
+    store, master = keystore(settings), _ensure_master_key(run, settings)
     for user in users:
         if user is None:
             continue
@@ -100,7 +99,7 @@ def _ensure_keys(run: Run, settings: Settings, users: Iterable[str | None]) -> N
 
 
 def _checked_name(name: str) -> str:
-    from powdo.adapters.keystore import check_username
+    from powdo.custody import check_username
 
     return check_username(name)
 
@@ -173,12 +172,13 @@ def operator(
     database: str | None,
     yes: bool,
 ) -> None:
-    """Set up a DVM with one key, NAME (default: dvm)."""
+    """Set up a DVM with one key, NAME (default: dvm); with --database keys lie there too."""
     name = _checked_name(user or "dvm")
     pairs: list[tuple[str, Any]] = [("relays", list(relays)), ("blossom_hosts", list(blossom))]
     if database:
         pairs.append(("database", database))
-    sections = [_section("identity", [("user", name)]), _section("dvm", pairs)]
+    identity = [("user", name), *([("keystore", "database")] if database else [])]
+    sections = [_section("identity", identity), _section("dvm", pairs)]
     missing = [f"[dvm] {key}" for key, value in pairs if not value]
     settings = _write_configuration(run, sections, missing, yes=yes)
     _ensure_keys(run, settings, (settings.identity.user,))

@@ -40,7 +40,8 @@ def listen(run: Run, timeout: float, until_eose: bool, user: str | None, relays:
     from powdo.nips.kinds import WRAP_KINDS
 
     name = user or run.settings.listener()
-    recipient = run.key(name).pubkey
+    with run.key(name) as key:
+        recipient = key.pubkey
     plan = listener.Plan(
         relays=tuple(dict.fromkeys(relay_urls(relays) or run.settings.relays())),
         filter=Filter(kinds=WRAP_KINDS, tags={"p": (recipient,)}),
@@ -66,7 +67,8 @@ def _sign_auth(run: Run, name: str, challenge: str, url: str) -> Event:
 
     from powdo.nips.nip42 import auth_event
 
-    return auth_event(challenge, url, run.key(name), int(time.time()), secrets.token_bytes(32))
+    with run.key(name) as key:
+        return auth_event(challenge, url, key, int(time.time()), secrets.token_bytes(32))
 
 
 class _Sink:

@@ -224,5 +224,5 @@ class _Publisher:
 
         from powdo.nips.nip42 import auth_event
 
-        key = self._run.key(self._signer or "")
-        return auth_event(challenge, url, key, int(time.time()), secrets.token_bytes(32))
+        with self._run.key(self._signer or "") as key:
+            return auth_event(challenge, url, key, int(time.time()), secrets.token_bytes(32))

@@ -98,7 +98,6 @@ def _recipient(text: str) -> str:
 
 def _post(run: Run, to: tuple[str, ...], no_self: bool) -> _Post:
     """Return who writes to whom, from flags and settings."""
-    from powdo.adapters.keystore import Keystore
     from powdo.errors import ConfigurationError
     from powdo.nips.bech32 import decode_npub
 
@@ -112,7 +111,7 @@ def _post(run: Run, to: tuple[str, ...], no_self: bool) -> _Post:
         )
     copies: tuple[str, ...] = ()
     if not no_self:
-        access = Keystore(settings.keystore_path).get(settings.access_user())
+        access = run.keystore.get(settings.access_user())
         copies = (decode_npub(access["nostr"]["npub"]),)
     return _Post(
         author=run.key(settings.user()),

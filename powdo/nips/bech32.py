@@ -23,6 +23,7 @@ _HINTS = {
     "nevent": "this names an event, not a person; give the npub",
 }
 _KNOWN = {*_HINTS, "npub", "naddr"}
+_NSEC_LENGTH, _SECRET_LENGTH = 63, 32
 _FIELD = 2**256 - 2**32 - 977
 _is_hex64 = re.compile("[0-9a-f]{64}").fullmatch
 
@@ -64,6 +65,64 @@ def decode_nsec(text: str) -> bytes:
     except KeyRejectedError:
         raise BadRecordError("the nsec holds no valid secret key") from None
     return secret
+
+
+def secret_to_nsec(secret: bytearray) -> bytearray:
+    """Return the nsec of the 32 bytes *secret* as ASCII text; no copy is left that could not be wiped."""
+    if len(secret) != _SECRET_LENGTH:
+        raise BadRecordError("a secret key must be 32 bytes long")
+    values = _regrouped(secret, 8, 5)
+    checksum = bech32.bech32_create_checksum("nsec", list(values), bech32.Encoding.BECH32)
+    text = bytearray(_NSEC_LENGTH)
+    for index, value in enumerate(
+        (*b"nsec1", *(ord(bech32.CHARSET[value]) for value in (*values, *checksum)))
+    ):
+        text[index] = value
+    values[:] = bytes(len(values))
+    return text
+
+
+def nsec_to_secret(text: bytearray) -> bytearray:
+    """Return the 32 bytes of an nsec in ASCII text, for the caller to wipe, as all copies made here are.
+
+    Raises:
+        BadRecordError: it is no nsec.
+    """
+    if len(text) != _NSEC_LENGTH or text[:5] != b"nsec1":
+        raise BadRecordError("not an nsec")
+    values = bytearray(_NSEC_LENGTH - 5 - 6)
+    found = [bech32.CHARSET.find(chr(byte)) for byte in text[5:]]
+    try:
+        if -1 in found or bech32.bech32_verify_checksum("nsec", found) is not bech32.Encoding.BECH32:
+            raise BadRecordError("the nsec has a wrong checksum")
+        for index in range(len(values)):
+            values[index] = found[index]
+        secret = _regrouped(values, 5, 8)
+        if secret.pop():  # 52 times 5 bits are four more than 32 bytes have
+            secret[:] = bytes(len(secret))
+            raise BadRecordError("the nsec has wrong padding")
+        return secret
+    finally:
+        values[:] = bytes(len(values))
+
+
+def _regrouped(data: bytearray, size: int, width: int) -> bytearray:
+    """Return the bits of *data*, *size* in each byte, as *width* in each byte, the last padded with zeros.
+
+    What is returned never grows: a bytearray that does leaves its former bytes in memory.
+    """
+    found = bytearray(-(-len(data) * size // width))
+    held = count = index = 0
+    for value in data:
+        held = ((held << size) | value) & 0xFFF
+        count += size
+        while count >= width:
+            count -= width
+            found[index] = (held >> count) & ((1 << width) - 1)
+            index += 1
+    if count:
+        found[index] = (held << (width - count)) & ((1 << width) - 1)
+    return found
 
 
 def parse_pubkey(text: str) -> str:

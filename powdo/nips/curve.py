@@ -11,7 +11,8 @@ Rules:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
@@ -21,6 +22,8 @@ from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError
 _CONTEXT = GLOBAL_CONTEXT.ctx
 _COPY_X_TYPE = "int(unsigned char *, const unsigned char *, const unsigned char *, void *)"
 _HEX_LENGTH = 64
+_SECRET_LENGTH = 32
+_KEYPAIR_LENGTH = ffi.sizeof("secp256k1_keypair")
 _KEPT_POINTS = 128  # one-time keys pass through as well
 
 
@@ -62,6 +65,8 @@ def _copy_x_without_cffi() -> tuple[Any, Any]:
 class SecretKey:
     """A secret key, never shown; its keypair is computed once.
 
+    It lies in memory of its own, which `wipe`, the end of a `with` block, or its own end overwrites.
+
     Raises:
         KeyRejectedError: *secret* is not 32 bytes long, zero, or not below the order of the curve.
     """
@@ -73,17 +78,34 @@ class SecretKey:
     #: What was derived with long-known peers, by their public key (see nip44.known_key).
     remembered: dict[str, bytes]
 
-    def __init__(self, secret: bytes) -> None:
-        secret = bytes(secret)
-        if len(secret) != 32:
+    def __init__(self, secret: bytes | bytearray) -> None:
+        if len(secret) != _SECRET_LENGTH:
             raise KeyRejectedError("a secret key must be 32 bytes long")
-        keypair = ffi.new("secp256k1_keypair *")
-        if lib.secp256k1_keypair_create(_CONTEXT, keypair, secret) != 1:
+        self._secret = ffi.new("unsigned char[32]")
+        self._keypair = ffi.new("secp256k1_keypair *")
+        ffi.memmove(self._secret, secret, _SECRET_LENGTH)
+        if lib.secp256k1_keypair_create(_CONTEXT, self._keypair, self._secret) != 1:
             raise KeyRejectedError("the secret key is not on the curve")
-        self._secret = secret
-        self._keypair = keypair
-        self.pubkey = _x_only(keypair)
+        self.pubkey = _x_only(self._keypair)
         self.remembered = {}
+
+    def wipe(self, _memmove: Any = ffi.memmove, _zeros: bytes = bytes(_KEYPAIR_LENGTH)) -> None:
+        """Overwrite the secret; the key cannot be used any more."""
+        # what is called is bound above: an interpreter that ends may have no module any more
+        for name, length in (("_secret", 32), ("_keypair", len(_zeros))):
+            part = getattr(self, name, None)
+            if part is not None:
+                _memmove(part, _zeros, length)
+                setattr(self, name, None)
+        self.remembered = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.wipe()
+
+    __del__ = wipe
 
     def __repr__(self) -> str:
         return f"<SecretKey of {self.pubkey}>"
@@ -112,9 +134,9 @@ class SecretKey:
             raise KeyRejectedError("the secret key has no shared point with this public key")
         return bytes(ffi.buffer(shared))
 
-    def secret_bytes(self) -> bytes:
-        """Return the 32 secret bytes, for the keystore only."""
-        return self._secret
+    def secret_bytes(self) -> bytearray:
+        """Return a copy of the 32 secret bytes, for the keystore only, which wipes it."""
+        return bytearray(ffi.buffer(self._secret))
 
 
 def verify(pubkey: str, digest: bytes, signature: bytes) -> bool:

@@ -132,16 +132,7 @@ class Settings(NamedTuple):
 
     def master_key(self) -> bytes:
         """Return the 32 bytes that unlock the keystore. Raises: KeyRejectedError."""
-        value = self.master_key_source().read(environment.variables())
-        try:
-            master = bytes.fromhex(value)
-        except ValueError:
-            master = b""
-        if len(master) != 32 or len(value) != 64:
-            raise KeyRejectedError(
-                "the master key is not 64 hex digits", hint="make one with `openssl rand -hex 32`"
-            )
-        return master
+        return parse_master_key(self.master_key_source().read(environment.variables()))
 
     def master_key_source(self) -> SecretSource:
         """Return where the master key may come from."""
@@ -191,6 +182,19 @@ class Settings(NamedTuple):
         )
         variables = environment.variables()
         return source.read(variables) if source.is_named(variables) else None
+
+
+def parse_master_key(text: str) -> bytes:
+    """Return the 32 bytes of a master key. Raises: KeyRejectedError."""
+    try:
+        master = bytes.fromhex(text)
+    except ValueError:
+        master = b""
+    if len(master) != 32 or len(text) != 64:
+        raise KeyRejectedError(
+            "the master key is not 64 hex digits", hint="make one with `openssl rand -hex 32`"
+        )
+    return master
 
 
 def _relay_admin_secret(file: Path | None, command: str | None, key: str) -> SecretSource:

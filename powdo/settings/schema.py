@@ -212,6 +212,13 @@ def letters(count: int) -> Parse:
     return read
 
 
+def medium(value: Any) -> str:
+    """Return where keys in custody lie: `file` or `database`."""
+    if value not in ("file", "database"):
+        raise ConfigurationError(f'\'{value}\' is neither "file" nor "database"')
+    return str(value)
+
+
 def address(value: Any) -> str:
     """Return HOST:PORT."""
     parse_listen(value)
@@ -225,6 +232,7 @@ class Identity(NamedTuple):
     access_user: Annotated[str | None, text] = None
     master_key_file: Annotated[Path | None, path] = None
     master_key_command: Annotated[str | None, text] = None
+    keystore: Annotated[str, medium] = "file"
 
 
 class Worker(NamedTuple):

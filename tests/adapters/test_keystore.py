@@ -1,110 +1,107 @@
-"""Keys in custody."""
+"""The keystore in a file."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from powdo.adapters.keystore import Keystore, new_record, open_record
-from powdo.errors import BadRecordError, ConfigurationError, KeyRejectedError
-from powdo.nips.bech32 import decode_nsec, encode_npub
-from powdo.nips.curve import SecretKey
+from powdo.adapters.keystore import Keystore
+from powdo.errors import CannotCreateError, ConfigurationError, KeyRejectedError, OutputError
 from tests.conftest import ROOT
-
-_MASTER = bytes(range(32))
-_KEY = SecretKey(b"\x07" * 32)
+from tests.custody.contract import MASTER, OTHER, CustodyContract, changed, nothing
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Keystore:
+def path(tmp_path: Path) -> Path:
+    """Return where the keystore is."""
+    return tmp_path / "data" / "keystore.json"
+
+
+@pytest.fixture
+def store(path: Path) -> Keystore:
     """Return an empty keystore."""
-    return Keystore(tmp_path / "data" / "keystore.json")
+    return Keystore(path)
 
 
-def test_the_record_has_exactly_the_fields_of_the_format():
-    """A user record is {id, username, nostr}, with the six ciphertext parts, npub and created_at."""
-    record = new_record("ana", _KEY, _MASTER)
-    assert set(record) == {"id", "username", "nostr"}
-    assert set(record["nostr"]) == {
-        "npub", "encrypted_dek", "dek_iv", "dek_tag", "encrypted_nsec", "nsec_iv", "nsec_tag", "created_at",
-    }  # fmt: skip
-    assert record["nostr"]["npub"] == encode_npub(_KEY.pubkey)
-    lengths = {
-        name: len(base64.b64decode(record["nostr"][name]))
-        for name in ("dek_iv", "dek_tag", "nsec_iv", "nsec_tag", "encrypted_dek")
-    }
-    assert lengths == {"dek_iv": 12, "dek_tag": 16, "nsec_iv": 12, "nsec_tag": 16, "encrypted_dek": 32}
+class TestKeystore(CustodyContract):
+    """The contract."""
+
+    @pytest.fixture
+    def again(self, path: Path) -> Callable[[], Keystore]:
+        """Return what opens the same keystore anew."""
+        return lambda: Keystore(path)
+
+    @pytest.fixture
+    def raw(self, path: Path) -> Callable[[], bytes]:
+        """Return what reads all files in the directory."""
+        return lambda: b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+    @pytest.fixture
+    def tamper(self, path: Path) -> Callable[..., None]:
+        """Return what changes parts of a record by hand."""
+
+        def change(username: str, **parts: Any) -> None:
+            content = json.loads(path.read_text())
+            content["users"] = [
+                changed(user, parts) if user["username"] == username else user for user in content["users"]
+            ]
+            path.write_text(json.dumps(content))
+
+        return change
 
 
-def test_another_implementation_of_the_format_opens_a_record():
-    """AES-256-GCM straight from the library, master key → DEK → nsec, gives the key."""
-    nostr = new_record("ana", _KEY, _MASTER)["nostr"]
-    part = {name: base64.b64decode(nostr[name]) for name in nostr if name not in ("npub", "created_at")}
-    dek = AESGCM(_MASTER).decrypt(part["dek_iv"], part["encrypted_dek"] + part["dek_tag"], b"")
-    nsec = AESGCM(dek).decrypt(part["nsec_iv"], part["encrypted_nsec"] + part["nsec_tag"], b"")
-    assert len(dek) == 32
-    assert nsec.startswith(b"nsec1")
-    assert decode_nsec(nsec.decode()) == _KEY.secret_bytes()
+def test_only_its_owner_can_read_it(store: Keystore, path: Path) -> None:
+    """The file is 0600 in a directory of 0700, and holds no nsec."""
+    store.create("ana", MASTER)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert b"nsec1" not in path.read_bytes()
+    assert sorted(json.loads(path.read_text())) == ["users", "v"]
 
 
-def test_no_two_records_share_randomness():
-    """The same key kept twice has other DEKs, IVs and ciphertexts."""
-    one, two = (new_record("ana", _KEY, _MASTER)["nostr"] for _ in range(2))
-    assert all(one[name] != two[name] for name in one if name not in ("npub", "created_at"))
+def test_the_old_file_is_overwritten(store: Keystore, path: Path) -> None:
+    """Who still has the old file open finds zeros in it once a key is deleted; a backup keeps its bytes."""
+    store.create_all(["ana", "bob"], MASTER)
+    with path.open("rb") as old:
+        before = old.read()
+        store.delete("ana")
+        old.seek(0)
+        assert old.read() == bytes(len(before))
+    backup = path.with_name("backup.json")
+    backup.hardlink_to(path)
+    before = backup.read_bytes()
+    store.delete("bob")
+    assert backup.read_bytes() == before
 
 
-def test_a_key_is_made_once_and_unlocked(store, tmp_path: Path):
-    """What was created is unlocked again, from a file that only its owner can read."""
-    record = store.create("ana", _MASTER)
-    assert encode_npub(store.unlock("ana", _MASTER).pubkey) == record["nostr"]["npub"]
-    with pytest.raises(KeyRejectedError, match="has a key already"):
-        store.create("ana", _MASTER)
-    assert store.records() == [record]
-    assert stat.S_IMODE((tmp_path / "data" / "keystore.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
-    assert b"nsec1" not in (tmp_path / "data" / "keystore.json").read_bytes()
+def test_what_a_killed_run_left_is_overwritten(store: Keystore, path: Path) -> None:
+    """A half-written file beside the keystore is gone, and its bytes zeros, with the next change."""
+    store.create("ana", MASTER)
+    left = path.with_name(".keystore.json.abcd1234")
+    left.write_bytes(path.read_bytes())
+    with left.open("rb") as held:
+        store.create("bob", MASTER)
+        assert not any(held.read())
+    assert sorted(file.name for file in path.parent.iterdir()) == ["keystore.json", "keystore.lock"]
 
 
-def test_another_master_key_opens_and_adds_nothing(store):
-    """A wrong master key is told, and cannot put a second kind of record into the keystore."""
-    store.create("ana", _MASTER)
-    with pytest.raises(KeyRejectedError, match="does not open the key of 'ana'"):
-        store.unlock("ana", b"\xff" * 32)
-    with pytest.raises(KeyRejectedError, match="does not open"):
-        store.create("bob", b"\xff" * 32)
-    assert store.find("bob") is None
-
-
-@pytest.mark.parametrize(
-    "field", ["encrypted_dek", "dek_iv", "dek_tag", "encrypted_nsec", "nsec_iv", "nsec_tag", "npub"]
-)
-@pytest.mark.parametrize("change", ["flip", "cut", "empty", "number", "missing", "foreign"])
-def test_a_damaged_record_is_refused(field, change):
-    """A changed, cut or missing part is told as such, never as our bug, and never gives a key."""
-    record = new_record("ana", _KEY, _MASTER)
-    nostr = record["nostr"]
-    value = nostr[field]
-    other = {
-        "flip": ("B" if value[0] == "A" else "A") + value[1:],
-        "cut": value[:-4],
-        "empty": "",
-        "number": 5,
-        "foreign": "ä" * 16,
-    }
-    if change == "missing":
-        del nostr[field]
-    else:
-        nostr[field] = other[change]
-    with pytest.raises(KeyRejectedError):
-        open_record(record, _MASTER)
+def test_unknown_keys_of_a_record_are_kept(store: Keystore, path: Path) -> None:
+    """What another program has added to a record is still there after a change."""
+    store.create_all(["ana", "bob"], MASTER)
+    content = json.loads(path.read_text())
+    content["users"][0]["note"] = content["users"][0]["nostr"]["note"] = "kept"
+    path.write_text(json.dumps(content))
+    store.rotate(MASTER, OTHER, nothing)
+    record = store.delete("bob") and store.get("ana")
+    assert (record["note"], record["nostr"]["note"]) == ("kept", "kept")
 
 
 @pytest.mark.parametrize(
@@ -119,34 +116,27 @@ def test_a_damaged_record_is_refused(field, change):
         b'{"users":[{"username":"a"}]}',
         b'{"users":[{"username":"a","nostr":{}}]}',
         b"\xff",
+        bytes(300),
+        b'{"users":[{"username":"a","nostr":{"npub":"x"}},{"username":"a","nostr":{"npub":"y"}}]}',
     ],
 )
-def test_a_damaged_keystore_is_told(store, tmp_path: Path, content):
+def test_a_damaged_keystore_is_told(store: Keystore, path: Path, content: bytes) -> None:
     """A file that is no keystore is neither read nor written over."""
-    path = tmp_path / "data" / "keystore.json"
     path.parent.mkdir()
     path.write_bytes(content)
-    for action in (store.records, lambda: store.get("ana"), lambda: store.create("ana", _MASTER)):
+    for action in (
+        store.records,
+        lambda: store.get("ana"),
+        lambda: store.create("ana", MASTER),
+        lambda: store.delete("ana"),
+        lambda: store.rotate(MASTER, OTHER, nothing),
+    ):
         with pytest.raises(ConfigurationError, match="is damaged"):
             action()
     assert path.read_bytes() == content
 
 
-def test_a_key_that_is_not_there_is_told(store):
-    """Who has no key is told how to make one."""
-    with pytest.raises(KeyRejectedError, match="no key of 'ana'") as caught:
-        store.get("ana")
-    assert "powdo keys new ana" in caught.value.hint
-
-
-@pytest.mark.parametrize("name", ["", " ana", "ana ", "a\nb", "a\x1b", "x" * 65])
-def test_some_names_name_nobody(store, name):
-    """Blank ends, control characters and endless names are refused."""
-    with pytest.raises(BadRecordError, match="cannot name a user"):
-        store.create(name, _MASTER)
-
-
-def test_processes_that_create_at_once_lose_nothing(tmp_path: Path):
+def test_processes_that_create_at_once_lose_nothing(tmp_path: Path) -> None:
     """Six processes that each make keys at the same time leave all of them, each once."""
     path = tmp_path / "keystore.json"
     program = (
@@ -163,3 +153,39 @@ def test_processes_that_create_at_once_lose_nothing(tmp_path: Path):
     assert [process.wait(60) for process in processes] == [0] * 6
     names = [user["username"] for user in json.loads(path.read_text())["users"]]
     assert sorted(names) == sorted(f"user{number}-{n}" for number in range(6) for n in range(5))
+
+
+def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """Where nothing can be made, or the file cannot be read, that is said, and nothing is half-written."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotCreateError, match="cannot create"):
+        Keystore(tmp_path / "file" / "keystore.json").create("ana", MASTER)
+    with pytest.raises(CannotCreateError, match="cannot create"):
+        Keystore(Path("/proc/nowhere/keystore.json")).create("ana", MASTER)
+    (tmp_path / "keystore.json").mkdir()
+    with pytest.raises(KeyRejectedError, match="cannot read the keystore"):
+        Keystore(tmp_path / "keystore.json").records()
+
+
+def test_a_disk_that_ends_midway_leaves_the_old_keystore(
+    store: Keystore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error while the new file is written leaves the old one whole and nothing beside it."""
+    store.create("ana", MASTER)
+    before = path.read_bytes()
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for action in (
+        lambda: store.create("bob", MASTER),
+        lambda: store.delete("ana"),
+        lambda: store.rotate(MASTER, OTHER, nothing),
+    ):
+        with pytest.raises(OutputError, match="No space left on device"):
+            action()
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in path.parent.iterdir()) == ["keystore.json", "keystore.lock"]
+    assert Keystore(path).unlock("ana", MASTER).pubkey

@@ -109,3 +109,30 @@ def test_what_is_no_secret_key_is_refused_unseen(text: str) -> None:
     with pytest.raises(BadRecordError) as caught:
         bech32.decode_nsec(text)
     assert len(text) < 10 or text[5:20] not in str(caught.value)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_the_wiping_functions_agree_with_the_others(secret: bytes) -> None:
+    """An nsec made and read in buffers is that of the plain functions."""
+    text = bech32.secret_to_nsec(bytearray(secret))
+    assert text.decode() == bech32.encode_nsec(secret)
+    assert bech32.nsec_to_secret(text) == secret
+
+
+@pytest.mark.parametrize("position", range(63))
+def test_a_changed_nsec_is_refused_in_buffers_too(position: int) -> None:
+    """Any other character gives no secret."""
+    text = bech32.secret_to_nsec(bytearray(b"\x07" * 32))
+    text[position] = ord("q") if text[position] != ord("q") else ord("p")
+    for bad in (text, text[:-1], text + b"q", bytearray(), bytearray(b"\xff" * 63)):
+        with pytest.raises(BadRecordError):
+            bech32.nsec_to_secret(bytearray(bad))
+
+
+def test_an_nsec_with_padding_is_refused_in_buffers_too() -> None:
+    """Bits beyond the 32 bytes must be zeros."""
+    values = [0] * 51 + [1]
+    checksum = reference.bech32_create_checksum("nsec", values, reference.Encoding.BECH32)
+    text = "nsec1" + "".join(reference.CHARSET[value] for value in values + checksum)
+    with pytest.raises(BadRecordError, match="padding"):
+        bech32.nsec_to_secret(bytearray(text.encode()))

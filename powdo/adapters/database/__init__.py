@@ -1,6 +1,7 @@
-"""The DVM's database: workers, inbox, what was ingested, and what was sent to Kimai."""
+"""The DVM's database: workers, inbox, what was ingested, what was sent to Kimai, and keys in custody."""
 
 from powdo.adapters.database.buckets import StoredEvent, stored_event
+from powdo.adapters.database.custody import KeyTable
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
@@ -17,6 +18,7 @@ __all__ = [
     "Inbox",
     "Item",
     "Kept",
+    "KeyTable",
     "Picture",
     "Refusal",
     "Store",

@@ -29,7 +29,7 @@ from powdo.errors import (
 )
 
 #: The newest migration; a test holds it against `migrations/versions`.
-HEAD = "0003"
+HEAD = "0004"
 _BUSY_MS = 30_000
 _MIGRATION_LOCK = 0x706F77646F  # any number all of us agree on
 
@@ -68,8 +68,8 @@ class Database:
         with self._translated(), self._writer.begin() as connection:
             yield connection
 
-    def scrub(self) -> None:
-        """Give back what was deleted, so that no file of the database's own still holds it.
+    def scrub(self, table: sa.Table | None = None) -> None:
+        """Give back what was deleted (from *table*), so that no file of the database's own still holds it.
 
         What PostgreSQL has in its log and SQLite on pages that were freed earlier is not reached.
         """
@@ -81,8 +81,9 @@ class Database:
                 finally:
                     raw.close()
                 return
+            vacuum = "VACUUM" if table is None else f"VACUUM {table.name}"
             with self._engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(vacuum)
 
     def once(self, make: Callable[[Database], Any]) -> Any:
         """Return the statement that *make* gives, made once: making one takes longer than running it."""

@@ -256,3 +256,21 @@ timesheet_blocked = Table(
     Column("retry_at", BigInteger, nullable=False),
     Index(None, "worker_id"),
 )
+
+# The fields of a user record (powdo/custody/record.py), by their names there.
+custody = Table(
+    "custody",
+    metadata,
+    Column("number", _Id, primary_key=True),  # the order in which they were made
+    Column("id", String(36), nullable=False, unique=True),
+    Column("username", Text, nullable=False, unique=True),
+    Column("npub", Text, nullable=False, unique=True),
+    Column("encrypted_dek", Text, nullable=False),
+    Column("dek_iv", Text, nullable=False),
+    Column("dek_tag", Text, nullable=False),
+    Column("encrypted_nsec", Text, nullable=False),
+    Column("nsec_iv", Text, nullable=False),
+    Column("nsec_tag", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("deleted_at", Text),
+)

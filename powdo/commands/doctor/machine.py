@@ -102,9 +102,9 @@ def directory(part: str, path: Path) -> Iterable[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    from powdo.adapters.keystore import Keystore
+    from powdo.keyring import keystore
 
-    store = Keystore(settings.keystore_path)
+    store = keystore(settings)
     names = [name for name in (settings.identity.user, settings.identity.access_user) if name]
     if not names and not store.records():
         yield good("keys", "this side has none, and needs none")

@@ -1,0 +1,85 @@
+"""Runs powdo with a terminal of its own, on which a test answers what is asked."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_PATIENCE = 60.0
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended, and what came out of it and stood on its terminal."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    terminal: str
+
+
+def answered(
+    powdo: Any, *arguments: str, answers: Sequence[tuple[str, str]], env: Mapping[str, str] | None = None
+) -> Said:
+    """Run powdo, whose stdin is empty, and type each answer once its question stands on the terminal."""
+    master, slave = pty.openpty()
+    code = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0); "
+    )
+    code += "os.close(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+    process = subprocess.Popen(
+        [powdo.command[0], "-c", _TAKE_TERMINAL, str(slave), *powdo.command, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=powdo.environment(env),
+        pass_fds=[slave],
+    )
+    shown = ""
+    try:
+        for question, answer in answers:
+            shown += _read_until(master, question, process)
+            os.write(master, answer.encode() + b"\n")
+        stdout, stderr = process.communicate(timeout=_PATIENCE)
+        shown += _rest(master)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(master)
+        os.close(slave)
+    return Said(process.returncode, stdout, stderr, shown)
+
+
+def _read_until(master: int, question: str, process: subprocess.Popen[bytes]) -> str:
+    shown, deadline = "", time.monotonic() + _PATIENCE
+    while question not in shown:
+        assert time.monotonic() < deadline, (question, shown)
+        assert process.poll() is None, (question, shown, process.communicate())
+        if select.select([master], [], [], 0.2)[0]:
+            shown += os.read(master, 4096).decode()
+    return shown
+
+
+def _rest(master: int) -> str:
+    shown = ""
+    while select.select([master], [], [], 0)[0]:
+        try:
+            data = os.read(master, 4096)
+        except OSError:  # Linux says so when nobody holds the other end any more
+            break
+        if not data:
+            break
+        shown += data.decode()
+    return shown

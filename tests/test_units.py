@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -67,3 +68,15 @@ def test_system_units_are_shut_in(unit: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-300:]
+
+
+@pytest.mark.parametrize("unit", USER, ids=lambda unit: unit.name)
+def test_user_units_are_shut_in(unit: Path, tmp_path: Path) -> None:
+    """What runs in a person's session is exposed by 2.9 at most: it has to reach screen and network."""
+    done = subprocess.run(
+        [needed("systemd-analyze"), "--user", "security", "--offline=true", "--threshold=29", str(unit)],
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import tzinfo
 
 from powdo.worktime.activity import Slice
+from powdo.worktime.days import Days
 from powdo.worktime.intervals import SECOND, Interval
 from powdo.worktime.rules import Rule
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: What time is counted for; None is time that no rule books.
 Key = str | None
@@ -46,23 +45,12 @@ def by_booking(find: Callable[[Slice], Rule | None], field: str) -> Keys:
 
 def by_day(zone: tzinfo, day_start: int = 0) -> Keys:
     """Return what gives the days in *zone* that a slice lies in; a day begins *day_start* seconds late."""
-    shift = timedelta(seconds=day_start)
-
-    def midnight(day: date) -> int:
-        # The wall clock is moved, so that a day begins at the same time of it all year round.
-        start = (datetime.combine(day, time()) + shift).replace(tzinfo=zone)
-        return (start - _EPOCH) // timedelta(microseconds=1)
+    days = Days(zone, day_start)
 
     def keys(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:
         for begin, last, _ in slices:
-            while begin < last:
-                local = (_EPOCH + timedelta(microseconds=begin)).astimezone(zone).replace(tzinfo=None)
-                day = (local - shift).date()
-                end = min(last, midnight(day + timedelta(days=1)))
-                if end <= begin:  # the second pass through an hour that a clock change repeats
-                    day, end = day + timedelta(days=1), last
-                yield day.isoformat(), end - begin
-                begin = end
+            for day, start, end in days.cut(begin, last):
+                yield day.isoformat(), end - start
 
     return keys
 

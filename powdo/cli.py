@@ -43,7 +43,7 @@ COMMANDS = {
     "unwrap": "Open gift wraps and write their rumors.",
     "ingest": "Fetch, check and store what gift wraps announce.",
     "users": "Enroll workers and list them.",
-    "report": "Count active seconds by app, project, day, activity or worker.",
+    "report": "Count active seconds by app, project, day, activity or worker, or show all on a page.",
     "verify": "Check what is stored against everything that was signed.",
     "extract": "Open one stored bundle into the new folder DIR.",
     "prune": "Remove the blobs and screenshots that retain_blobs and retain_screenshots keep no longer.",

@@ -22,8 +22,8 @@ DEMO = 55
 #: What one record through `wrap` needs: settings, keystore, outbox, and both libraries for the cryptography.
 RECORD = 125
 HEAVY = {
-    "PIL", "aiohttp", "alembic", "coincurve", "cryptography", "jeepney", "mss", "nacl", "nostr", "pyzipper",
-    "requests", "sqlalchemy", "tabulate", "websockets",
+    "PIL", "aiohttp", "alembic", "coincurve", "cryptography", "jeepney", "jinja2", "mss", "nacl", "nostr",
+    "pyzipper", "requests", "sqlalchemy", "tabulate", "websockets",
 }  # fmt: skip
 #: What a filter that gets no record has use for all the same, and how many modules.
 IDLE = {

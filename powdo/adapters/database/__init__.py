@@ -7,6 +7,7 @@ from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.kept import Kept, Picture, StoredLink
 from powdo.adapters.database.retention import Expired, What
+from powdo.adapters.database.shown import Shot
 from powdo.adapters.database.store import Store, enrolled
 from powdo.adapters.database.workers import Author, Worker
 
@@ -21,6 +22,7 @@ __all__ = [
     "KeyTable",
     "Picture",
     "Refusal",
+    "Shot",
     "Store",
     "Stored",
     "StoredEvent",

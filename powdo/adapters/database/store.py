@@ -8,11 +8,12 @@ from powdo.adapters.database.intake import Intake
 from powdo.adapters.database.kept import Keeping
 from powdo.adapters.database.ledger import Ledger
 from powdo.adapters.database.retention import Retention
+from powdo.adapters.database.shown import Shown
 from powdo.adapters.database.workers import Worker, Workers
 from powdo.errors import InputMissingError
 
 
-class Store(Workers, Activity, Intake, Keeping, Ledger, Retention):
+class Store(Workers, Activity, Intake, Keeping, Ledger, Retention, Shown):
     """The workers, what they sent, and what went to Kimai."""
 
     def __init__(self, database: str | Database) -> None:

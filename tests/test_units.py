@@ -21,8 +21,10 @@ USER = [unit for unit in UNITS if unit not in SYSTEM and unit.suffix == ".servic
 
 def _command_lines() -> list[str]:
     """Return every call of a program of ours in units and crontabs."""
-    text = "\n".join(path.read_text() for path in [*UNITS, *(ROOT / "contrib/cron").iterdir()])
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    units = "\n".join(path.read_text() for path in UNITS)
+    lines = re.findall(r"(?m)^Exec\w+=(.*)$", units)
+    for crontab in (ROOT / "contrib/cron").iterdir():
+        lines += [line for line in crontab.read_text().splitlines() if not line.startswith("#")]
     found = re.findall(r"(?:/usr/local/bin/)?(powdo(?:-client|-server)?(?: [-\w.%/:]+)+)", "\n".join(lines))
     return sorted({line for line in found if not line.startswith("powdo:")})
 

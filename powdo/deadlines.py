@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from powdo.errors import RetryLaterError
+from powdo.errors import PeerAwayError
 
 _BLOCK = 1 << 18
 
@@ -30,7 +30,7 @@ WayTo = Callable[[str], str | None]
 
 
 def _through(proxy: str, connection: HTTPConnection) -> socket.socket:
-    """Return a socket that leads through *proxy* to where *connection* goes. Raises: RetryLaterError."""
+    """Return a socket that leads through *proxy* to where *connection* goes. Raises: PeerAwayError."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
     from python_socks.sync import Proxy
 
@@ -39,11 +39,11 @@ def _through(proxy: str, connection: HTTPConnection) -> socket.socket:
     try:
         return way.connect(connection.host, connection.port, timeout=connection.timeout)
     except ProxyError as error:
-        raise RetryLaterError(f"cannot reach '{peer}': the proxy says: {str(error)[:200]}") from None
+        raise PeerAwayError(f"cannot reach '{peer}': the proxy says: {str(error)[:200]}") from None
     except ProxyTimeoutError:
         raise _late(peer) from None
     except ProxyConnectionError as error:
-        raise RetryLaterError(
+        raise PeerAwayError(
             f"cannot reach the proxy: {(error.strerror or str(error))[:200].lower()}", hint="see POWDO_PROXY"
         ) from None
 
@@ -143,7 +143,7 @@ class Deadlines:
 
     @contextmanager
     def within(self, seconds: float, peer: str) -> Iterator[None]:
-        """Shut the connections to *peer* once *seconds* are over. Raises: RetryLaterError, in that case."""
+        """Shut the connections to *peer* once *seconds* are over. Raises: PeerAwayError, in that case."""
         self._expired = False
         self._watchdog.watch(time.monotonic() + seconds)
         try:
@@ -166,8 +166,8 @@ class Deadlines:
                 continue  # closed already
 
 
-def _late(peer: str) -> RetryLaterError:
-    return RetryLaterError(f"cannot reach '{peer}': timed out")
+def _late(peer: str) -> PeerAwayError:
+    return PeerAwayError(f"cannot reach '{peer}': timed out")
 
 
 def innermost(error: requests.ConnectionError) -> str:

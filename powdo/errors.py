@@ -7,7 +7,8 @@ PowdoError                     never raised itself
 ├── CannotCreateError      73  state or a file cannot be created
 ├── OutputError            74  stdout, a spool or a disk cannot be written
 ├── RetryLaterError        75  a peer is away or slow, a lock is held; state is kept
-│   └── BusyError              another run holds the lock
+│   ├── BusyError              another run holds the lock
+│   └── PeerAwayError          a peer cannot be reached, or has had enough: what else is for it waits too
 ├── PeerProtocolError      76  a peer breaks its protocol: a hash, a signature, nonsense
 ├── UnsoundError           76  what is kept here fails its own check
 ├── KeyRejectedError       77  a key is missing, unsafe or rejected
@@ -81,6 +82,10 @@ class RetryLaterError(PowdoError):
 
 class BusyError(RetryLaterError):
     """Another run holds the lock."""
+
+
+class PeerAwayError(RetryLaterError):
+    """A peer cannot be reached, or wants nothing more for now: what else is for it need not be tried."""
 
 
 class PeerProtocolError(PowdoError):

@@ -133,12 +133,15 @@ class Run:
         if pending is not None:
             stage.take_all(pending())
         while not lines.ended:
-            timeout = None
-            if pending is not None and next_retry is not None and (due := next_retry()) is not None:
-                timeout = max(_SHORTEST_WAIT, due - time.time())
-            line = lines.next(timeout)
-            if line is not None:
-                stage.take_lines([line, *lines.arrived(_TOGETHER - 1)])
+            arrived = lines.arrived(_TOGETHER)
+            if not arrived:
+                timeout = None
+                if pending is not None and next_retry is not None and (due := next_retry()) is not None:
+                    timeout = max(_SHORTEST_WAIT, due - time.time())
+                line = lines.next(timeout)
+                arrived = [] if line is None else [line, *lines.arrived(_TOGETHER - 1)]
+            if arrived:
+                stage.take_lines(arrived)
             elif not lines.ended and pending is not None:
                 stage.take_all(pending())
 

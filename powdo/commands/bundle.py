@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -74,32 +73,23 @@ class _Bundler:
 
     # --- the queue ---
 
-    def pending(self) -> list[dict[str, Any]]:
-        """Return the captures that nothing holds any more, in the order of their chains."""
-        now = time.time()
-        self._outbox.set_right(now=int(now))
-        waiting, released = self._outbox.waiting("bundle"), self._outbox.released()
-        due = [entry for entry in waiting if self._due(entry, released) <= now]
-        if self._run.settings.worker.review and len(due) < len(waiting):
-            self._run.console.info(f"captures that wait for review: {len(waiting) - len(due)}")
-        # As lines, since what arrives in a pipe is made of lists, and a record of tuples.
-        return [decode_line(encode_line(entry.capture.to_json())) for entry in due]
+    def pending(self) -> Iterator[dict[str, Any]]:
+        """Yield the captures that nothing holds any more, and those that failed once they are due again."""
+        now, worker = int(time.time()), self._run.settings.worker
+        self._outbox.set_right(now=now)
+        made_by = -1 if worker.review else now - worker.hold
+        if worker.review and (held := self._outbox.held(0)[0]):
+            self._run.console.info(f"captures that wait for review: {held}")
+        for entry in self._outbox.waiting("bundle", due=now, made_by=made_by):
+            # As lines, since what arrives in a pipe is made of lists, and a record of tuples.
+            yield decode_line(encode_line(entry.capture.to_json()))
 
     def next_retry(self) -> float | None:
         """Return the unix time at which the next capture is due, or None."""
         worker = self._run.settings.worker
-        if not worker.hold and not worker.review:
-            return self._outbox.next_retry("bundle")
-        released = self._outbox.released()
-        due = (self._due(entry, released) for entry in self._outbox.waiting("bundle"))
-        return min((at for at in due if at != math.inf), default=None)
-
-    def _due(self, entry: Entry, released: frozenset[str]) -> float:
-        """Return the unix time from which on *entry* may be bundled; infinity until somebody releases it."""
-        if entry.capture.id in released:
-            return entry.retry_at
-        worker = self._run.settings.worker
-        return math.inf if worker.review else max(entry.created + worker.hold, entry.retry_at)
+        if worker.review:
+            return self._outbox.next_release(None)
+        return self._outbox.next_release(worker.hold) if worker.hold else self._outbox.next_retry("bundle")
 
     # --- one capture ---
 

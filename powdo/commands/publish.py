@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from powdo.errors import PowdoError, RetryLaterError
+from powdo.errors import PeerAwayError, PowdoError, RetryLaterError
 from powdo.options import (
     Run,
     command,
@@ -93,7 +93,7 @@ class _Publisher:
         own = identity.user if run.settings.is_operator else None
         self._signer = None if silent else identity.access_user or own
         self._clients: dict[str, RelayClient] = {}
-        self._away: dict[str, tuple[float, PowdoError]] = {}
+        self._away: dict[str, tuple[float, PeerAwayError]] = {}
         self._queue: Outbox | None = None
 
     def close(self) -> None:
@@ -115,13 +115,17 @@ class _Publisher:
         return self._queue
 
     def pending(self) -> Iterator[dict[str, Any]]:
-        """Return the gift wraps that wait for the primary relay."""
+        """Yield the gift wraps that wait for the primary relay, until it is found away."""
         outbox = self._outbox(create=True)
         if outbox is None:
-            return iter(())
+            return
         now = int(time.time())
         outbox.set_right(now=now)
-        return (wrap.event for wrap in outbox.unpublished(now=now))
+        for wrap in outbox.unpublished(now=now):
+            if self._rest(self._relays[0]) is not None:
+                self._run.console.info("the other gift wraps wait until the relay is back")
+                return
+            yield wrap.event
 
     def next_retry(self) -> float | None:
         """Return when to look into the outbox again."""
@@ -197,14 +201,18 @@ class _Publisher:
 
     def _send(self, url: str, event: Event) -> str:
         """Return the relay's answer; one that was away a moment ago is not waited for again."""
-        until, error = self._away.get(url, (0.0, None))
-        if error is not None and time.monotonic() < until:
+        if (error := self._rest(url)) is not None:
             raise error
         try:
             return self._client(url).publish(event)
-        except RetryLaterError as failure:
+        except PeerAwayError as failure:
             self._away[url] = (time.monotonic() + _REST, failure)
             raise
+
+    def _rest(self, url: str) -> PeerAwayError | None:
+        """Return why the relay *url* is left alone for now, or None."""
+        until, error = self._away.get(url, (0.0, None))
+        return error if time.monotonic() < until else None
 
     def _client(self, url: str) -> RelayClient:
         if url not in self._clients:

@@ -13,15 +13,20 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from powdo.errors import BadRecordError, ConfigurationError, PowdoError
+from powdo.errors import BadRecordError, ConfigurationError, PeerAwayError, PowdoError
 from powdo.options import Run, command, dry_run_option, filter_options, network_options, pending_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from powdo.adapters.blossom import BlossomClient
     from powdo.adapters.outbox import Entry
+    from powdo.nips.blossom import Descriptor
     from powdo.records import Bundle
 
 _ZIP = "application/zip"
+#: For so long a server that was away is not asked again in the same run.
+_REST = 60.0
 
 
 @command(
@@ -57,6 +62,7 @@ class _Uploader:
         self._timeout = timeout
         self._outbox = Outbox(run.settings.state_dir)
         self._clients: list[BlossomClient] = []
+        self._away: dict[str, tuple[float, PeerAwayError]] = {}
         self._started = False
         if not run.settings.worker.blossom:
             raise ConfigurationError(
@@ -66,15 +72,15 @@ class _Uploader:
 
     # --- the queue ---
 
-    def pending(self) -> list[dict[str, Any]]:
-        """Return what waits: at the start all of it, later what is due for another try."""
+    def pending(self) -> Iterator[dict[str, Any]]:
+        """Yield what waits, at the start all of it, later what is due, until the server is found away."""
         first, self._started = not self._started, True
-        now = time.time()
-        return [
-            entry.bundle.to_json()
-            for entry in self._outbox.waiting("upload")
-            if entry.bundle is not None and (first or entry.retry_at <= now)
-        ]
+        for entry in self._outbox.waiting("upload", due=None if first else int(time.time())):
+            if self._rest(self._run.settings.worker.blossom[0]) is not None:
+                self._run.console.info("the other bundles wait until the server is back")
+                return
+            if entry.bundle is not None:
+                yield entry.bundle.to_json()
 
     def next_retry(self) -> float | None:
         """Return the unix time of the next try, or None."""
@@ -145,10 +151,7 @@ class _Uploader:
         blobs = []
         for number, client in enumerate(self._servers()):
             try:
-                with self._run.progress(f"uploading '{bundle.id}'", bundle.size) as progress:
-                    blob = client.upload(
-                        path, sha256=bundle.sha256, size=bundle.size, progress=progress.advance
-                    )
+                blob = self._put(client, bundle, path)
             except PowdoError as error:
                 if number == 0:
                     raise
@@ -157,6 +160,22 @@ class _Uploader:
                 blobs.append(blob.to_json())
                 self._run.console.info(f"'{client.server}' has '{bundle.id}'")
         return tuple(blobs)
+
+    def _put(self, client: BlossomClient, bundle: Bundle, path: Path) -> Descriptor:
+        """Return what the server says of *bundle*; one that was away a moment ago is not waited for again."""
+        if (error := self._rest(client.server)) is not None:
+            raise error
+        try:
+            with self._run.progress(f"uploading '{bundle.id}'", bundle.size) as progress:
+                return client.upload(path, sha256=bundle.sha256, size=bundle.size, progress=progress.advance)
+        except PeerAwayError as failure:
+            self._away[client.server] = (time.monotonic() + _REST, failure)
+            raise
+
+    def _rest(self, server: str) -> PeerAwayError | None:
+        """Return why *server* is left alone for now, or None."""
+        until, error = self._away.get(server, (0.0, None))
+        return error if time.monotonic() < until else None
 
     def _servers(self) -> list[BlossomClient]:
         """Return the clients, the first server's first, signing with the access key."""

@@ -205,7 +205,7 @@ def test_a_capture_killed_at_any_call_is_whole_or_not_there(tmp_path: Path):
     for at in range(1, kills + 1):
         outbox = Outbox(folder.with_name(f"state-{at}"))
         outbox.sweep_captures()
-        waiting = outbox.waiting("bundle")
+        waiting = list(outbox.waiting("bundle"))
         assert outbox.cursor("aw", "window") == (7 if waiting else None)
         folders = sorted(path.name for path in outbox.captures.iterdir())
         assert folders == [entry.capture.id for entry in waiting]

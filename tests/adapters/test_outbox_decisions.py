@@ -1,8 +1,7 @@
-"""What a person decides in the outbox, and that a glance at it costs little."""
+"""What a person decides in the outbox, and what a glance at it tells."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from contextlib import closing
@@ -15,8 +14,6 @@ from powdo.errors import BadRecordError, RetryLaterError
 from powdo.worktime.hours import FOREVER
 from powdo.worktime.intervals import Interval
 from tests.outbox_steps import KEY, bundle, capture
-
-ALL = 10_000
 
 
 @pytest.fixture
@@ -80,15 +77,29 @@ def test_an_override_is_replaced(outbox: Outbox) -> None:
 
 
 def test_released_until_bundled(outbox: Outbox) -> None:
-    """What is released is told until it is bundled; a second release and an unknown one change nothing."""
-    record = capture(outbox, "d")
+    """What is released waits for `bundle` however it is held; a second release changes nothing."""
+    held, record = capture(outbox, "d", now=100), capture(outbox, "d", now=200)
     outbox.release(record.id)
     outbox.release(record.id)
-    assert outbox.released() == {record.id}
+    assert [entry.capture for entry in outbox.waiting("bundle", made_by=-1)] == [record]
+    assert [entry.capture for entry in outbox.waiting("bundle", made_by=100)] == [held, record]
     bundle(outbox, record)
-    assert outbox.released() == frozenset()
+    assert list(outbox.waiting("bundle", made_by=-1)) == []
     with pytest.raises(BadRecordError, match="not in the outbox"):
         outbox.release("nonsense")
+
+
+def test_the_next_release_is_told(outbox: Outbox) -> None:
+    """Held captures are due when their time is over, released ones at once, failed ones at their next try."""
+    assert outbox.next_release(50) is outbox.next_release(None) is None
+    first, second = capture(outbox, "d", now=100), capture(outbox, "d", now=200)
+    assert (outbox.next_release(50), outbox.next_release(None)) == (150, None)
+    outbox.release(second.id)
+    assert outbox.next_release(50) == outbox.next_release(None) == 0
+    outbox.defer(second.id, "no", now=1000)
+    assert (outbox.next_release(50), outbox.next_release(None)) == (150, 1060)
+    outbox.defer(first.id, "no", now=2000)
+    assert outbox.next_release(50) == 1060
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
@@ -108,7 +119,7 @@ def test_dropped_before_it_is_sealed(outbox: Outbox, steps: int) -> None:
     entry = outbox.known(record.id)
     assert (entry.bundle, entry.key, entry.link is None) == (None, None, steps == 0)
     for stage in ("bundle", "upload", "wrap"):
-        assert outbox.waiting(stage) == []
+        assert list(outbox.waiting(stage)) == []
 
 
 def test_what_is_sealed_is_not_dropped(outbox: Outbox) -> None:
@@ -222,36 +233,3 @@ def test_queues_tell_the_oldest_and_the_latest_failure(outbox: Outbox) -> None:
     assert last is not None
     assert last.capture.id == new.id
     assert [entry.capture.id for entry in outbox.captured_since(60)] == [new.id, wrapped.id]
-
-
-def test_many_captures_cost_a_glance_little(outbox: Outbox, tmp_path: Path) -> None:
-    """With ten thousand published captures nothing is read but indexes and what waits."""
-    record = capture(outbox, "d")
-    bundle(outbox, record)
-    with closing(sqlite3.connect(tmp_path / "state" / "outbox.sqlite")) as database, database:
-        database.executemany(
-            "INSERT INTO capture SELECT ?, device, ?, 'published', record, ?, proof, bundle, key, ?, 0, 0, "
-            "NULL FROM capture WHERE id = ?",
-            [(f"c{number}", number, "x" * 3000, number, record.id) for number in range(2, ALL + 2)],
-        )
-    database.close()
-    begin = time.process_time()
-    assert {queue.state: queue.captures for queue in outbox.queues() if queue.captures} == {
-        "bundled": 1, "published": ALL,
-    }  # fmt: skip
-    assert outbox.last_capture() is not None
-    assert len(outbox.waiting("upload")) == 1
-    assert outbox.next_retry("upload") is None
-    assert outbox.released() == frozenset()
-    assert outbox.next_sequence("d") == ALL + 2
-    assert len(outbox.chain("d", ALL + 1)) == 1
-    assert outbox.captured_since(1 << 40) == []
-    assert time.process_time() - begin < 0.2
-    plans = []
-    for sql in (
-        "SELECT state, count(*) AS count, min(created) AS oldest FROM capture GROUP BY state",
-        "SELECT * FROM capture WHERE state = 'bundled' AND created <= 9 ORDER BY device, sequence",
-        "SELECT count(*) AS count, min(retry_at) AS at FROM capture WHERE state = 'x' AND attempts > 0",
-    ):
-        plans += [row["detail"] for row in outbox._query(f"EXPLAIN QUERY PLAN {sql}")]
-    assert all("INDEX" in plan for plan in plans if "capture" in plan), json.dumps(plans)

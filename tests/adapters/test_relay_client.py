@@ -21,6 +21,7 @@ from powdo.adapters.relay.publisher import AuthSigner, RelayClient
 from powdo.errors import (
     KeyRejectedError,
     OutputError,
+    PeerAwayError,
     PeerProtocolError,
     PowdoError,
     RefusedError,
@@ -401,7 +402,7 @@ def test_a_relay_that_comes_back_is_listened_to_again(tmp_path: Path) -> None:
                 await sink.until(number + 1)
         stop.set()
         await asyncio.wait_for(running, 5)
-        assert {type(error) for _, error in sink.troubles} == {RetryLaterError}
+        assert {type(error) for _, error in sink.troubles} == {PeerAwayError}
 
     asyncio.run(scenario())
 
@@ -464,11 +465,11 @@ def test_odd_relays_do_not_disturb_the_others(tmp_path: Path) -> None:
             scenario(
                 {
                     liar: PeerProtocolError,
-                    babbler: RetryLaterError,
-                    staller: RetryLaterError,
+                    babbler: PeerAwayError,
+                    staller: PeerAwayError,
                     refuser: RefusedError,
-                    foreigner: RetryLaterError,
-                    f"ws://127.0.0.1:{free_port()}": RetryLaterError,
+                    foreigner: PeerAwayError,
+                    f"ws://127.0.0.1:{free_port()}": PeerAwayError,
                 }
             )
         )

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from relay_helpers import ask, client, new_key, relay_thread, signed, wrap_for
+from websockets.sync.server import ServerConnection, serve
 
 from powdo.adapters.database.inbox import Inbox
 from powdo.adapters.keystore import Keystore
@@ -95,7 +97,7 @@ def test_wraps_of_the_outbox_are_published_once(side: Side, relay: str) -> None:
     status, records, said = side.run("publish", "--pending", events=[wraps[0]])
     assert (status, said) == (0, "")
     assert records == [published(wrap, relay) for wrap in wraps]
-    assert outbox.unpublished(now=now) == []
+    assert list(outbox.unpublished(now=now)) == []
     assert side.run("publish", "--pending", events=[wraps[1]]) == (0, [published(wraps[1], relay)], "")
     assert set(ask(relay, {"kinds": [1059]}, key=recipient)) == {wrap.id for wrap in wraps}
     outbox.close()
@@ -108,6 +110,58 @@ def add_wraps(outbox: Outbox, wraps: list[Event], now: int) -> None:
         "VALUES ('c', 'd', 1, 'uploaded', '{}', 0)"
     )
     outbox.add_wraps("c", [(wrap.tag("p") or "", wrap.to_json()) for wrap in wraps], now=now)
+
+
+def test_a_relay_that_is_away_is_asked_once(side: Side) -> None:
+    """Of many wraps that wait one is tried and noted; the others stay as they are, for the next run."""
+    side.configure('access_user = "me"', "[worker]", 'relays = ["ws://127.0.0.1:9"]')
+    outbox, now = Outbox(side.state), int(time.time())
+    add_wraps(outbox, [wrap_for(new_key().pubkey) for _ in range(3)], now)
+    status, records, said = side.run("publish", "--pending", "-v")
+    assert (status, records, said.count("error: cannot reach")) == (75, [], 1)
+    assert "the other gift wraps wait until the relay is back" in said
+    tries = outbox._db.execute("SELECT attempts FROM wrap ORDER BY rowid").fetchall()
+    assert [row["attempts"] for row in tries] == [1, 0, 0]
+    outbox.close()
+
+
+def test_one_wrap_that_a_relay_fails_at_holds_up_no_other(side: Side, refusing: tuple[str, set[str]]) -> None:
+    """`error:` is about one event: the others are sent in the same run, and it comes last in the next."""
+    url, failing = refusing
+    side.configure("[worker]", f'relays = ["{url}"]')
+    outbox, now = Outbox(side.state), int(time.time())
+    wraps = [wrap_for(new_key().pubkey) for _ in range(3)]
+    add_wraps(outbox, wraps, now)
+    failing.add(wraps[0].id)
+    status, records, said = side.run("publish", "--pending")
+    assert (status, [record["id"] for record in records]) == (75, [wrap.id for wrap in wraps[1:]])
+    assert "error: could not save" in said
+    fresh = wrap_for(new_key().pubkey)
+    outbox._db.execute(
+        "INSERT INTO wrap (id, capture, recipient, event, created) VALUES (?, 'c', 'r', ?, ?)",
+        (fresh.id, json.dumps(fresh.to_json()), now + 1),
+    )
+    assert [wrap.id for wrap in outbox.unpublished(now=now)] == [fresh.id, wraps[0].id]
+    outbox.close()
+
+
+@pytest.fixture
+def refusing() -> Iterator[tuple[str, set[str]]]:
+    """Give the address of a relay that cannot save the events whose ids are in the set, and the set."""
+    failing: set[str] = set()
+
+    def answer(connection: ServerConnection) -> None:
+        for message in connection:
+            event = json.loads(message)[1]
+            bad = event["id"] in failing
+            connection.send(json.dumps(["OK", event["id"], not bad, "error: could not save" if bad else ""]))
+
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}", failing
+        server.shutdown()
+        thread.join()
 
 
 def test_a_relay_that_is_away_leaves_the_wrap_waiting(side: Side, tmp_path: Path) -> None:
@@ -126,7 +180,7 @@ def test_a_relay_that_is_away_leaves_the_wrap_waiting(side: Side, tmp_path: Path
     assert [item.id for item in outbox.unpublished(now=now)] == [wrap.id]
     with relay_thread(tmp_path / "relay", Policy(allowed={side.pubkey})) as url:
         assert side.run("publish", "--pending", "--relay", url) == (0, [published(wrap, url)], "")
-    assert outbox.unpublished(now=now) == []
+    assert list(outbox.unpublished(now=now)) == []
     outbox.close()
 
 

@@ -219,6 +219,31 @@ def test_a_server_that_is_away_keeps_the_queue(worker: Worker) -> None:
     assert (status, records[0]["blobs"][0]["sha256"]) == (0, bundle.sha256)
 
 
+def test_a_server_that_is_away_is_asked_once(worker: Worker) -> None:
+    """Of many bundles that wait one is tried and noted; the others stay as they are, for the next run."""
+    worker.configure("http://127.0.0.1:1")
+    for number in (1, 2, 3):
+        worker.bundle(number)
+    for attempts in ([1, 0, 0], [1, 1, 0]):
+        status, records, messages = worker.upload("--pending", "-v")
+        assert (status, records) == (75, [])
+        assert messages.count("error: cannot reach") == 1
+        assert "the other bundles wait until the server is back" in messages
+        entries = [worker.outbox.get(f"c{number}") for number in (1, 2, 3)]
+        assert [entry.attempts for entry in entries if entry] == attempts
+
+
+def test_one_bundle_that_fails_holds_up_no_other(worker: Worker) -> None:
+    """What a server will not have for now is noted, and the others are uploaded in the same run."""
+    with running(worker.folder / "blossom", open=True) as server:
+        worker.configure(server.url)
+        bundles = [worker.bundle(number) for number in (1, 2)]
+        Path(bundles[0].path).write_bytes(b"another")
+        status, records, _ = worker.upload("--pending")
+    assert (status, [record["id"] for record in records]) == (65, ["c2"])
+    assert (worker.state(1), worker.state(2)) == ("bundled", "uploaded")
+
+
 def test_the_first_server_must_take_it_and_the_others_may(worker: Worker, blossom: Blossom) -> None:
     """One descriptor a server that has it; a failing second is a warning, a failing first an error."""
     away = "http://127.0.0.1:1"

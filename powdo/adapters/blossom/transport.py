@@ -17,6 +17,7 @@ from powdo.deadlines import Deadlines
 from powdo.errors import (
     ConfigurationError,
     KeyRejectedError,
+    PeerAwayError,
     PeerProtocolError,
     PowdoError,
     RefusedError,
@@ -154,7 +155,8 @@ def refusal(url: str, status: int, headers: Mapping[str, str]) -> PowdoError:
         return RefusedError(f"'{_origin(url)}' wants a payment", hint="use another server")
     if status in (404, 408, 425, 429) or status >= 500:
         later = headers.get("Retry-After", "").strip()[:40]
-        return RetryLaterError(text, hint=f"it says to come back after '{later}'" if later else None)
+        kind = PeerAwayError if status in (429, 503) else RetryLaterError
+        return kind(text, hint=f"it says to come back after '{later}'" if later else None)
     if status == 409:
         return PeerProtocolError(text)
     if 400 <= status < 500 and status != 416:
@@ -187,7 +189,7 @@ def _failure(url: str, error: Exception) -> PowdoError:
             return nonsense(url, "does not answer in HTTP")
         if isinstance(cause, requests.exceptions.InvalidHeader | urllib3.exceptions.InvalidHeader):
             return nonsense(url, "answers with impossible headers")
-    return RetryLaterError(f"cannot reach '{_origin(url)}': {_why(error)}")
+    return PeerAwayError(f"cannot reach '{_origin(url)}': {_why(error)}")
 
 
 def _why(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from powdo.settings.paths import fsync_path
 
 _STAGES = {"bundle": "captured", "upload": "bundled", "wrap": "uploaded"}
 FIRST_RETRY, LONGEST_RETRY = 60, 3600
+_FOR_EVER = 1 << 60
 
 
 def remove_folder(path: Path) -> None:
@@ -147,16 +148,24 @@ class Captures(Controls):
         rows = self._query("SELECT * FROM capture WHERE id = ?", capture_id)
         return _entry(rows[0]) if rows else None
 
-    def waiting(self, stage: str, *, created_before: int | None = None) -> list[Entry]:
-        """Return what waits for *stage* (`bundle`, `upload`, `wrap`), oldest first."""
-        return [
-            _entry(row)
-            for row in self._query(
-                "SELECT * FROM capture WHERE state = ? AND created <= ? ORDER BY device, sequence",
-                _STAGES[stage],
-                created_before if created_before is not None else 1 << 60,
-            )
-        ]
+    def waiting(self, stage: str, *, due: int | None = None, made_by: int | None = None) -> Iterator[Entry]:
+        """Yield what waits for *stage* (`bundle`, `upload`, `wrap`), what failed last, else the oldest first.
+
+        With *due* only what is not put off beyond that unix second; with *made_by* only what was captured by
+        then, or released. Of ten thousand that wait one is in memory at a time.
+        """
+        state = _STAGES[stage]
+        rows = self._query(
+            "SELECT id FROM capture WHERE state = ? AND retry_at <= ? "
+            "AND (created <= ? OR id IN (SELECT capture FROM released)) ORDER BY attempts, device, sequence",
+            state,
+            _FOR_EVER if due is None else due,
+            _FOR_EVER if made_by is None else made_by,
+        )
+        for row in rows:
+            entry = self.get(row["id"])
+            if entry is not None and entry.state == state:
+                yield entry
 
     def entries(self) -> list[Entry]:
         """Return every row, by device and sequence."""
@@ -181,6 +190,18 @@ class Captures(Controls):
             rows = self._query(
                 "SELECT min(retry_at) AS at FROM capture WHERE state = ? AND attempts > 0", _STAGES[stage]
             )
+        return None if rows[0]["at"] is None else float(rows[0]["at"])
+
+    def next_release(self, hold: int | None) -> float | None:
+        """Return the unix time at which the next held capture may be bundled, or None.
+
+        It is held for *hold* seconds after it was made, or with None until somebody releases it.
+        """
+        rows = self._query(
+            "SELECT min(CASE WHEN id IN (SELECT capture FROM released) THEN retry_at "
+            "ELSE max(retry_at, created + ?) END) AS at FROM capture WHERE state = 'captured'",
+            hold,
+        )
         return None if rows[0]["at"] is None else float(rows[0]["at"])
 
     # --- links and bundles ---

@@ -34,13 +34,6 @@ class Decisions(Captures):
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO released VALUES (?)", (capture_id,))
 
-    def released(self) -> frozenset[str]:
-        """Return the ids of released captures that are not bundled yet."""
-        rows = self._query(
-            "SELECT id FROM released JOIN capture ON capture.id = released.capture WHERE state = 'captured'"
-        )
-        return frozenset(row["id"] for row in rows)
-
     # --- drop ---
 
     def droppable(self, capture_id: str) -> Entry:

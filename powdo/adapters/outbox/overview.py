@@ -80,7 +80,8 @@ class Overview(Decisions):
 
     def captured_since(self, created: int) -> list[Entry]:
         """Return the captures made since the unix second *created*, by device and sequence."""
-        rows = self._query("SELECT id FROM capture WHERE created >= ? ORDER BY device, sequence", created)
+        # Without the + SQLite would read all there are, in the order that is asked for.
+        rows = self._query("SELECT id FROM capture WHERE created >= ? ORDER BY +device, sequence", created)
         return [self.known(row["id"]) for row in rows]
 
     def pauses(self, since: int) -> tuple[Interval, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
@@ -87,8 +87,9 @@ class Outbox(Overview):
         late = now + LONGEST_RETRY + _CLOCK_SLACK
         found = self._query(
             "SELECT EXISTS (SELECT 1 FROM capture WHERE created > ?) OR EXISTS (SELECT 1 FROM capture "
-            "WHERE state IN ('captured', 'bundled', 'uploaded') AND retry_at > ?) OR EXISTS "
-            "(SELECT 1 FROM wrap WHERE published IS NULL AND (created > ? OR retry_at > ?)) AS any",
+            "WHERE state IN ('captured', 'bundled', 'uploaded') AND attempts > 0 AND retry_at > ?) OR EXISTS "
+            "(SELECT 1 FROM wrap WHERE published IS NULL AND created > ?) OR EXISTS "
+            "(SELECT 1 FROM wrap WHERE published IS NULL AND attempts > 0 AND retry_at > ?) AS any",
             *(ahead, late, ahead, late),
         )
         if not found[0]["any"]:
@@ -109,15 +110,16 @@ class Outbox(Overview):
         )
         return [row["capture"] for row in rows]
 
-    def unpublished(self, *, now: int) -> list[Wrap]:
-        """Return the wraps that wait for `publish`, oldest first, without stale ones."""
-        return [
-            _wrap(row)
-            for row in self._query(
-                "SELECT * FROM wrap WHERE published IS NULL AND created >= ? ORDER BY created, rowid",
-                now - STALE_WRAP_SECONDS,
-            )
-        ]
+    def unpublished(self, *, now: int) -> Iterator[Wrap]:
+        """Yield the wraps that wait for `publish`, what failed last, else the oldest first; no stale ones."""
+        rows = self._query(
+            "SELECT id FROM wrap WHERE published IS NULL AND created >= ? ORDER BY attempts, created, rowid",
+            now - STALE_WRAP_SECONDS,
+        )
+        for row in rows:
+            wrap = self.wrap(row["id"])
+            if wrap is not None and wrap.published is None:
+                yield wrap
 
     def mark_published(self, event_id: str, deliveries: Sequence[Delivery], *, done: bool, now: int) -> None:
         """Store what the relays said; *done* when the primary relay has the wrap."""

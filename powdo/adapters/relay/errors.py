@@ -15,11 +15,18 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
-from powdo.errors import ConfigurationError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.errors import (
+    ConfigurationError,
+    PeerAwayError,
+    PeerProtocolError,
+    PowdoError,
+    RefusedError,
+    RetryLaterError,
+)
 from powdo.nips.relay_messages import prefix
 
 _FINAL_STATUS = frozenset({401, 403, 404, 405, 410})
-_FOR_NOW = frozenset({"rate-limited", "error"})
+_FOR_NOW = {"rate-limited": PeerAwayError, "error": RetryLaterError}
 _SHOWN = 200
 
 #: What websockets raises: errors of the system and of the protocol.
@@ -32,9 +39,9 @@ def unreachable(url: str, error: BaseException) -> PowdoError:
         return ConfigurationError(f"not a relay address: '{url}'")
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        kind = RefusedError if status in _FINAL_STATUS else RetryLaterError
+        kind = RefusedError if status in _FINAL_STATUS else PeerAwayError
         return kind(f"cannot reach '{url}': HTTP status {status}")
-    return RetryLaterError(f"cannot reach '{url}': {_reason(error)}", hint="a later run tries again")
+    return PeerAwayError(f"cannot reach '{url}': {_reason(error)}", hint="a later run tries again")
 
 
 def _reason(error: BaseException) -> str:
@@ -65,7 +72,7 @@ def nonsense(url: str, error: PeerProtocolError) -> PeerProtocolError:
 
 def babble(url: str, error: PeerProtocolError) -> RetryLaterError:
     """Return the error for a message that is none: mostly something else answers there, for a while."""
-    return RetryLaterError(
+    return PeerAwayError(
         f"'{url}' breaks the protocol: {error.message[:_SHOWN]}",
         hint="something else than a relay seems to answer there; a later run tries again",
     )
@@ -76,7 +83,7 @@ def refusal(url: str, message: str) -> PowdoError:
     kind = prefix(message)
     text = f"refused by '{url}': {message[:_SHOWN] or 'no reason given'}"
     if kind in _FOR_NOW:
-        return RetryLaterError(text, hint="a later run tries again")
+        return _FOR_NOW[kind](text, hint="a later run tries again")
     hints = {
         "auth-required": "the relay wants to know who you are: [identity] must name a key on its allowlist",
         "restricted": "ask the operator of the relay to put your public key on its allowlist",

@@ -41,7 +41,7 @@ _MALFORMED = re.compile(r"/list/.*|/*[^/]*[0-9A-Fa-f]{60}.*", re.ASCII | re.DOTA
 _HASHES = re.compile(r"([0-9A-Fa-f]{8})[0-9A-Fa-f]{56}")
 _ABOUT = "A Blossom server of powdo: it keeps encrypted blobs for the keys on its list.\n"
 _SYNCING_THREADS = 8
-_READ_BUFFER = 1 << 20
+_READ_BUFFER = 1 << 18
 _LINGERING = 5.0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from email.utils import formatdate
+from functools import partial
 from typing import BinaryIO
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
 from powdo.nips.blossom import extension, is_hash
+from powdo.nips.blossom_tokens import Token
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
@@ -132,16 +134,19 @@ class Blobs:
         token = self._gate.token(request, "delete")
         self._gate.require_hash(token, sha256)
         self._gate.require_owner(token)
-        async with self._locks.changing(sha256):
-            outcome = await self._metadata.drop(
-                sha256, token.pubkey, token=token.signature, expires=token.expires, now=int(time.time())
-            )
-            if outcome is Dropped.GONE:
-                self._storage.remove(sha256)
+        outcome = await self._locks.change(sha256, partial(self._drop, sha256, token))
         status = {Dropped.MISSING: 404, Dropped.FOREIGN: 403, Dropped.SPENT: 401}.get(outcome)
         if status is not None:
             raise Refusal(status, outcome.value)
         return web.Response(status=204, headers=COMMON)
+
+    async def _drop(self, sha256: str, token: Token) -> Dropped:
+        outcome = await self._metadata.drop(
+            sha256, token.pubkey, token=token.signature, expires=token.expires, now=int(time.time())
+        )
+        if outcome is Dropped.GONE:
+            self._storage.remove(sha256)
+        return outcome
 
     async def list(self, request: BaseRequest, pubkey: str) -> web.StreamResponse:
         """Answer GET /list/<pubkey>, to its owner only: it would be a public diary of work otherwise."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from powdo.errors import BusyError
 from powdo.servers.blossom.storage import Storage
 from powdo.servers.blossom.wire import Refusal
+
+T = TypeVar("T")
 
 _PATIENCE = 10.0
 _PAUSE = 0.01
@@ -22,15 +25,23 @@ class Locks:
         self._storage = storage
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def changing(self, sha256: str) -> AsyncIterator[None]:
-        """Hold `Storage.changing`; in this server who came first is first. Raises: Refusal 503, OSError."""
+    async def change(self, sha256: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what *work* does while it holds `Storage.changing`; in this server who came first is first.
+
+        A change that has begun comes to its end, and holds the blob so long, though nobody waits for it any
+        more: otherwise its row might come after somebody else had settled its file.
+
+        Raises: Refusal 503, OSError, and what *work* raises.
+        """
+        return await asyncio.shield(self._change(sha256, work))
+
+    async def _change(self, sha256: str, work: Callable[[], Awaitable[T]]) -> T:
         lock = self._locks.get(sha256)
         if lock is None:
             lock = self._locks[sha256] = asyncio.Lock()
         async with lock:
             with await self._hold(sha256):
-                yield
+                return await work()
 
     async def _hold(self, sha256: str) -> ExitStack:
         """Wait for a sweep or another process to be done with the blob: a matter of one commit."""

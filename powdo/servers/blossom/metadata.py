@@ -13,6 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Set
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +25,8 @@ from powdo.servers.blossom.tables import NEVER
 from powdo.servers.blossom.usage import Usage
 
 T = TypeVar("T")
+#: What a thread is doing.
+Done = Future[None]
 _Work = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]"]
 
 _GROUP = 256
@@ -67,18 +70,34 @@ class Metadata:
                 self._loop.call_soon_threadsafe(_settle, group, outcomes)
         db.close()
 
-    async def _submit(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def _submit(self, change: Callable[[sqlite3.Connection], T], after: Done | None = None) -> T:
+        """Return what *change* gives once it is committed; it waits for *after*, and fails with it."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put((change, future))
+
+        def follow(before: Done) -> None:  # in the thread that has done it: one way less through the loop
+            if (error := before.exception()) is None:
+                self._queue.put((change, future))
+            else:
+                self._loop.call_soon_threadsafe(_settle, [(change, future)], [error])
+
+        if after is None:
+            self._queue.put((change, future))
+        else:
+            after.add_done_callback(follow)
         # a cancelled request does not take its change back: it may be in a group already
         return cast(T, await asyncio.shield(future))
 
     # --- changes ---
 
-    async def add(self, blob: Blob, pubkey: str, *, wish: int = NEVER) -> Blob | None:
-        """Make *pubkey* an owner of *blob* until *wish* at most; return the row before, or None."""
+    async def add(
+        self, blob: Blob, pubkey: str, *, wish: int = NEVER, after: Done | None = None
+    ) -> Blob | None:
+        """Make *pubkey* an owner of *blob* until *wish* at most; return the row before, or None.
+
+        Where *after* is given, nothing is written before that is done. Raises: what it raised.
+        """
         return await self._submit(
-            partial(rows.add, blob=blob, pubkey=pubkey, wish=wish, retention=self._retention)
+            partial(rows.add, blob=blob, pubkey=pubkey, wish=wish, retention=self._retention), after
         )
 
     async def drop(self, sha256: str, pubkey: str, *, token: str, expires: int, now: int) -> Dropped:

@@ -3,19 +3,21 @@
 The folder: `blobs/ab/cd/<sha256>` without extension, `incoming/` on the same file system for what is
 still being received, `damaged/` for what `fsck` has put aside.
 
-File and row of a blob cannot be changed in one step. Who changes them holds the note `incoming/<sha256>`
-meanwhile, locked (flock), so that server, `prune` and `fsck` can work side by side. A note that nobody holds
+File and row of a blob cannot be changed in one step. Who changes them holds a lock meanwhile, so that server,
+`prune` and `fsck` can work side by side, and leaves the note `incoming/<sha256>`. A note that nobody holds
 was left by somebody who was killed: it says which file may be one that no row knows.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import struct
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -24,9 +26,12 @@ from powdo.errors import BusyError, CannotCreateError
 from powdo.nips.blossom import is_hash
 from powdo.settings.paths import fsync_path
 
+#: struct flock of fcntl(2): type, whence, start, length, pid.
+_FLOCK = "hhqqi0q"
+
 
 class Incoming(Protocol):
-    """A blob being received."""
+    """A blob being received, by one thread at a time; only `discard` may come from another."""
 
     def write(self, data: bytes) -> None:
         """Take *data* as the next bytes. Raises: OSError."""
@@ -35,7 +40,7 @@ class Incoming(Protocol):
         """Put the blob on disk under its name for good; returns once it would survive a power cut."""
 
     def discard(self) -> None:
-        """Forget the blob, unless it was committed."""
+        """Forget the blob, unless it was committed; what comes later fails."""
 
 
 class Storage(Protocol):
@@ -68,8 +73,8 @@ class Storage(Protocol):
         Raises: BusyError, at once, while somebody else holds it.
         """
 
-    def settle(self, has_row: Callable[[str], bool], *, older: float = 0) -> None:
-        """Delete what a change that was cut off, more than *older* seconds ago, has left without a row."""
+    def settle(self, has_row: Callable[[str], bool]) -> None:
+        """Delete what changes that were cut off have left without a row."""
 
 
 class Folder:
@@ -80,6 +85,7 @@ class Folder:
         self._blobs = directory / "blobs"
         self._incoming = directory / "incoming"
         self._damaged = directory / "damaged"
+        self._changing = directory / "blossom.changing"
         self._known = bytearray(1 << 16)  # second-level directories whose names this process has synced
 
     def prepare(self) -> None:
@@ -105,8 +111,12 @@ class Folder:
         return self._blobs / sha256[:2] / sha256[2:4] / sha256
 
     def receive(self) -> Incoming:
-        """Return a new blob in `incoming/`."""
-        return _File(self, *tempfile.mkstemp(dir=self._incoming))
+        """Return a new blob, which will be in `incoming/`."""
+        return _File(self)
+
+    def create(self) -> tuple[int, str]:
+        """Return descriptor and name of a new file in `incoming/`."""
+        return tempfile.mkstemp(dir=self._incoming)
 
     def open(self, sha256: str) -> BinaryIO | None:
         """Return the open file of a blob, or None."""
@@ -146,32 +156,24 @@ class Folder:
 
     @contextlib.contextmanager
     def changing(self, sha256: str) -> Iterator[None]:
-        """Hold the note `incoming/<sha256>`; after a failure it stays, for `settle`."""
+        """Hold the lock and the note `incoming/<sha256>`; after a failure the note stays, for `settle`."""
         note = self._incoming / sha256
-        descriptor = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError(f"somebody else changes blob {sha256[:8]}") from None
-            if os.fstat(descriptor).st_nlink == 0:  # opened before its holder took it away, locked after
-                raise BusyError(f"somebody else changed blob {sha256[:8]}")
+        with _locked(self._changing, sha256):
+            try:  # a link, since on some file systems inodes that come and go are what costs most
+                note.hardlink_to(self._changing)
+            except OSError:  # somebody who was killed has left it, or there are no links here
+                note.touch(mode=0o600)
             yield
             note.unlink()
-        finally:
-            os.close(descriptor)
 
-    def settle(self, has_row: Callable[[str], bool], *, older: float = 0) -> None:
+    def settle(self, has_row: Callable[[str], bool]) -> None:
         """Go through the notes that nobody holds."""
         for note in self._incoming.iterdir():
             if not is_hash(note.name):
                 continue
-            with contextlib.suppress(BusyError, FileNotFoundError):  # then its holder sees to it
-                if note.stat().st_mtime > time.time() - older:
-                    continue
-                with self.changing(note.name):
-                    if not has_row(note.name):
-                        self.remove(note.name)
+            with contextlib.suppress(BusyError), self.changing(note.name):  # else its holder sees to it
+                if not has_row(note.name):
+                    self.remove(note.name)
 
     def place(self, temporary: str, sha256: str) -> None:
         """Give the durable file *temporary* its name, and put the name on disk."""
@@ -186,32 +188,65 @@ class Folder:
             self._known[number] = 1
 
 
-class _File:
-    """A blob in `incoming/`."""
+@contextlib.contextmanager
+def _locked(path: Path, sha256: str) -> Iterator[None]:
+    """Hold the lock of a blob: one byte of *path*, which is there for locks alone. Raises: BusyError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # two blobs whose hashes begin alike share a lock, and at worst wait for one another
+        lock = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, int(sha256[:15], 16), 1, 0)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+        except BlockingIOError:
+            raise BusyError(f"somebody else changes blob {sha256[:8]}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, folder: Folder, descriptor: int, name: str) -> None:
+
+class _File:
+    """A blob in `incoming/`, made with its first bytes."""
+
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._descriptor = descriptor
-        self._name = name
-        self._placed = False
+        self._file: tuple[int, str] | None = None
+        self._length = 0
+        self._placed = self._discarded = False
+        self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
-        """Write *data* to the page cache."""
-        written = os.write(self._descriptor, data)
-        while written < len(data):
-            written += os.write(self._descriptor, memoryview(data)[written:])
+        """Write *data* to the page cache, and let the disk begin with it while more comes."""
+        with self._lock:
+            (descriptor, _), written = self._opened(), 0
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
+            # what is written out stays in the cache this time: Linux drops only what is clean already
+            os.posix_fadvise(descriptor, self._length, written, os.POSIX_FADV_DONTNEED)
+            self._length += written
+
+    def _opened(self) -> tuple[int, str]:
+        if self._discarded:
+            raise OSError(errno.EBADF, "the blob has been discarded")
+        if self._file is None:
+            self._file = self._folder.create()
+        return self._file
 
     def commit(self, sha256: str) -> None:
         """Sync the bytes, rename, sync the directory."""
-        os.fsync(self._descriptor)
-        self._folder.place(self._name, sha256)
-        self._placed = True
+        with self._lock:
+            descriptor, name = self._opened()
+            os.fsync(descriptor)
+            self._folder.place(name, sha256)
+            self._placed = True
 
     def discard(self) -> None:
         """Close the file, and delete it unless it has its name."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        if not self._placed:
-            with contextlib.suppress(FileNotFoundError):
-                Path(self._name).unlink()
+        with self._lock:
+            self._discarded = True
+            if self._file is None:
+                return
+            descriptor, name = self._file
+            self._file = None
+            os.close(descriptor)
+            if not self._placed:
+                Path(name).unlink(missing_ok=True)

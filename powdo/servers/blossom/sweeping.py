@@ -21,8 +21,6 @@ from powdo.servers.blossom.storage import Storage
 #: Each is a file open and a row locked, for the time of one commit.
 _BATCH = 32
 _OWNERS = 1000
-#: A change takes seconds at most; a note that is older was left by somebody who was killed.
-_CUT_OFF = 60.0
 
 
 def sweep(db: sqlite3.Connection, storage: Storage, now: int) -> Iterator[list[Blob]]:
@@ -30,7 +28,7 @@ def sweep(db: sqlite3.Connection, storage: Storage, now: int) -> Iterator[list[B
 
     What somebody else is changing is left for the next sweep. Raises: OSError, sqlite3.Error.
     """
-    storage.settle(lambda sha256: rows.find(db, sha256) is not None, older=_CUT_OFF)
+    storage.settle(lambda sha256: rows.find(db, sha256) is not None)
     after = (0, "")
     while batch := rows.over(db, now, after, _BATCH):
         after = (batch[-1].expires, batch[-1].sha256)

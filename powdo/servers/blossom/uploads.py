@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import StreamReader, web
 from aiohttp.web_request import BaseRequest
@@ -22,9 +22,10 @@ from powdo.servers.blossom.gate import Gate
 from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.quota import Quota, Room
+from powdo.servers.blossom.receiving import Body
 from powdo.servers.blossom.rows import Blob
 from powdo.servers.blossom.slots import UploadSlots
-from powdo.servers.blossom.storage import Incoming, Storage
+from powdo.servers.blossom.storage import Storage
 from powdo.servers.blossom.tables import NEVER
 from powdo.servers.blossom.wire import COMMON, Refusal
 from powdo.servers.proxies import client_address, network_of
@@ -120,12 +121,14 @@ class Uploads:
         """
         incoming = self._storage.receive()
         try:
-            sha256 = await self._receive(content, incoming, offer.length)
+            body = Body(incoming, self._executor)
+            await self._receive(content, body, offer.length)
+            sha256 = await body.finish()
             if offer.claimed is not None and sha256 != offer.claimed:
                 raise Refusal(409, "the body does not have the hash of X-SHA-256")
             self._gate.require_hash(offer.token, sha256)
             blob = Blob(sha256, offer.length, offer.media_type, int(time.time()))
-            before = await self._keep(incoming, blob, offer, room)
+            before = await self._locks.change(sha256, partial(self._keep, body, blob, offer, room))
         finally:
             incoming.discard()
         return self._descriptor(before or blob, 200 if before else 201)
@@ -163,38 +166,36 @@ class Uploads:
             raise Refusal(415, f"taken are {', '.join(sorted(self._config.types))}")
         return media_type
 
-    async def _receive(self, content: StreamReader, incoming: Incoming, length: int) -> str:
-        """Return the hash of the body after writing all of it. Raises: Refusal 400, 408."""
+    async def _receive(self, content: StreamReader, body: Body, length: int) -> None:
+        """Let *body* have all that comes. Raises: Refusal 400, 408."""
         loop = asyncio.get_running_loop()
         idle, rate = self._config.idle_timeout, self._config.min_rate
         begin = loop.time()
-        digest, received = hashlib.sha256(), 0
         try:
             async with asyncio.timeout_at(begin + idle) as timer:
                 while data := await content.readany():
-                    received += len(data)
-                    if received > length:
+                    if body.length + len(data) > length:
                         raise Refusal(400, "the body is longer than Content-Length")
-                    digest.update(data)
-                    incoming.write(data)
+                    came = loop.time()
+                    timer.reschedule(None)  # what the disk takes is not the sender's fault
+                    await body.add(data)
                     # a sender may rest for *idle* seconds, but over all must keep up the least rate
                     now = loop.time()
-                    timer.reschedule(min(now + idle, begin + idle + received / rate))
+                    begin += now - came
+                    timer.reschedule(min(now + idle, begin + idle + body.length / rate))
         except TimeoutError:
             raise Refusal(408, "the body came too slowly", {"Connection": "close"}) from None
-        if received != length:
+        if body.length != length:
             raise Refusal(400, "the body is shorter than Content-Length")
-        return digest.hexdigest()
 
-    async def _keep(self, incoming: Incoming, blob: Blob, offer: Offer, room: Room) -> Blob | None:
+    async def _keep(self, body: Body, blob: Blob, offer: Offer, room: Room) -> Blob | None:
         """Return the row that was there before, once bytes and row are durable. Raises: Refusal 507."""
-        loop = asyncio.get_running_loop()
-        async with self._locks.changing(blob.sha256):
-            self._quota.cover(room, blob.sha256)
-            known = self._metadata.get(blob.sha256, blob.uploaded)
-            if known is None or self._storage.size(blob.sha256) != blob.size:
-                await asyncio.shield(loop.run_in_executor(self._executor, incoming.commit, blob.sha256))
-            return await self._metadata.add(blob, offer.token.pubkey, wish=offer.wish)
+        self._quota.cover(room, blob.sha256)
+        known = self._metadata.get(blob.sha256, blob.uploaded)
+        kept = None
+        if known is None or self._storage.size(blob.sha256) != blob.size:
+            kept = self._executor.submit(body.commit, blob.sha256)
+        return await self._metadata.add(blob, offer.token.pubkey, wish=offer.wish, after=kept)
 
     def _descriptor(self, blob: Blob, status: int) -> web.Response:
         return web.Response(

@@ -106,7 +106,7 @@ class Client:
         elif doing == "break off":
             self._line.putrequest("PUT", "/upload")
             self._line.putheader("Content-Length", "1000000")
-            self._line.endheaders(b"x" * 1000)
+            self._line.endheaders(b"x" * self._dice.choice([1000, 900_000]))
             self._line.close()
         else:
             owned = self.owned()

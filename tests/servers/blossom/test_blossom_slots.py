@@ -20,10 +20,16 @@ _DATA = os.urandom(100_000)
 def _stalled(server: Blossom, number: int, more: str = "") -> Iterator[list[socket.socket]]:
     """Hold *number* uploads of ana's that have begun, and do not go on."""
     with ExitStack() as stack:
-        incoming = server.data / "incoming"
-        assert server.eventually(lambda: not list(incoming.iterdir()))
-        peers = [stack.enter_context(begun(server, _DATA, 1000, more=more)) for _ in range(number)]
-        assert server.eventually(lambda: len(list(incoming.iterdir())) == number)
+        peers: list[socket.socket] = []
+
+        def one_more() -> bool:
+            peer = stack.enter_context(begun(server, _DATA, 1000, more=f"Expect: 100-continue\r\n{more}"))
+            if peer.recv(4096) != b"HTTP/1.1 100 Continue\r\n\r\n":  # those before have not ended yet
+                return False
+            peers.append(peer)
+            return len(peers) == number
+
+        assert server.eventually(one_more)
         yield peers
 
 
@@ -93,10 +99,12 @@ def test_the_server_has_only_so_many_uploads_at_once(tmp_path: Path) -> None:
 
 def test_a_stalled_upload_gives_its_slot_back(tmp_path: Path) -> None:
     """A body that rests too long is ended with 408, its file goes, and its slot is free."""
+    data = os.urandom(3 << 20)
     options = {"open": True, "max_uploads_per_pubkey": 1, "idle_timeout": 0.4}
-    with running(tmp_path, **options) as server, _stalled(server, 1) as peers:
+    with running(tmp_path, **options) as server, begun(server, data, 2 << 20) as peer:
+        assert server.eventually(lambda: len(list((tmp_path / "incoming").iterdir())) == 1)
         assert server.put(b"one more").status == 429
-        assert peers[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+        assert peer.recv(4096).startswith(b"HTTP/1.1 408 ")
         assert server.put(b"one more").status == 201
         assert len(server.files()) == 1
 
@@ -113,7 +121,7 @@ def test_two_hundred_stalled_uploads_of_one_key_hinder_no_other(tmp_path: Path) 
             data = os.urandom(300_000)
             assert server.put(data, key=BEN).status == 201
             assert server.ask("GET", f"/{sha(data)}").body == data
-        assert len(list((server.data / "incoming").iterdir())) == 16
+        assert _asked(server).reason == "this key has 16 uploads under way, which is the limit"
 
 
 # --- connections ---

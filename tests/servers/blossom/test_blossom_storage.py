@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -25,8 +24,8 @@ class Memory:
 
     def __init__(self) -> None:
         self._blobs: dict[str, int] = {}
-        self._changing: dict[str, float] = {}
-        self._cut_off: dict[str, float] = {}
+        self._changing: set[str] = set()
+        self._cut_off: set[str] = set()
 
     def receive(self) -> Incoming:
         return _Received(self._blobs)
@@ -54,22 +53,21 @@ class Memory:
 
     @contextlib.contextmanager
     def changing(self, sha256: str) -> Iterator[None]:
-        if self._changing.setdefault(sha256, now := time.monotonic()) != now:
+        if sha256 in self._changing:
             raise BusyError(sha256)
-        self._cut_off[sha256] = now
+        self._changing.add(sha256)
+        self._cut_off.add(sha256)
         try:
             yield
-            del self._cut_off[sha256]
+            self._cut_off.remove(sha256)
         finally:
-            del self._changing[sha256]
+            self._changing.remove(sha256)
 
-    def settle(self, has_row: Callable[[str], bool], *, older: float = 0) -> None:
-        for sha256, since in list(self._cut_off.items()):
-            if sha256 in self._changing or since > time.monotonic() - older:
-                continue
+    def settle(self, has_row: Callable[[str], bool]) -> None:
+        for sha256 in self._cut_off - self._changing:
             if not has_row(sha256):
                 self.remove(sha256)
-            del self._cut_off[sha256]
+            self._cut_off.remove(sha256)
 
     def close(self) -> None:
         for sha256 in list(self._blobs):

@@ -147,11 +147,11 @@ def test_a_hash_alone_makes_nobody_an_owner(blossom: Blossom) -> None:
 
 def test_an_upload_cut_off_leaves_nothing(blossom: Blossom) -> None:
     """A client that goes away midway leaves neither blob nor temporary file."""
-    data = _blob(500_000)
+    data = _blob(1 << 20)
     before = blossom.files()
     head = f"PUT /upload HTTP/1.1\r\nHost: x\r\nAuthorization: {token('upload', sha(data))}\r\n"
     with socket.create_connection(blossom.address, timeout=10) as peer:
-        peer.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data[:200_000])
+        peer.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data[:900_000])
         deadline = time.monotonic() + 10
         while blossom.files() == before and time.monotonic() < deadline:
             time.sleep(0.01)

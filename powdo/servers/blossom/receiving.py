@@ -1,0 +1,64 @@
+"""The body of an upload on its way to the storage: hashed and written by threads while the next bytes come.
+
+The event loop only gathers. A piece that is full goes to a thread, and the next one is gathered meanwhile, so
+an upload holds two pieces at most; what is left at the end is written by the thread that commits the blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from powdo.servers.blossom.storage import Incoming
+
+#: To wake a thread costs about as much as hashing 100 KB.
+_PIECE = 1 << 19
+
+
+class Body:
+    """What has come so far of the bytes of *incoming*."""
+
+    def __init__(self, incoming: Incoming, executor: Executor) -> None:
+        self.length = 0
+        self._incoming = incoming
+        self._executor = executor
+        self._digest = hashlib.sha256()
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def add(self, data: bytes) -> None:
+        """Take the next bytes; returns when there is room for more. Raises: OSError."""
+        self.length += len(data)
+        self._size += len(data)
+        self._gathered.append(data)
+        if self._size >= _PIECE:
+            await self._written()
+            loop = asyncio.get_running_loop()
+            self._writing = loop.run_in_executor(self._executor, self._write, self._gathered)
+            self._gathered, self._size = [], 0
+
+    async def finish(self) -> str:
+        """Return the hash of all that came. Raises: OSError."""
+        await self._written()
+        for data in self._gathered:
+            self._digest.update(data)
+        return self._digest.hexdigest()
+
+    def commit(self, sha256: str) -> None:
+        """Write what is left, and put the blob on disk for good; for a thread. Raises: OSError."""
+        for data in self._gathered:
+            self._incoming.write(data)
+        self._incoming.commit(sha256)
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    def _write(self, piece: Sequence[bytes]) -> None:
+        for data in piece:
+            self._digest.update(data)
+            self._incoming.write(data)

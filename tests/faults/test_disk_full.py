@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.blossom_server import begun, running, sha
 from tests.faults.harness import RECEIVE, SEND, Story, run_line
 from tests.faults.world import Side, World, query, world
 from tests.parts import need
@@ -20,11 +21,11 @@ _FULL = 74
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Give *folder* a file system of its own, of 1 MiB."""
+def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
+    """Give *folder* a file system of its own, of *size*."""
     need(os.geteuid() == 0 and shutil.which("mount"), "the right to mount")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    options = ["-t", "tmpfs", "-o", "size=1m,mode=700", "powdo-test", str(folder)]
+    options = ["-t", "tmpfs", "-o", f"size={size},mode=700", "powdo-test", str(folder)]
     mounted = subprocess.run(["mount", *options], capture_output=True)
     need(mounted.returncode == 0, "the right to mount")
     try:
@@ -117,3 +118,24 @@ def _into(stdout: int, side: Side, *arguments: str) -> None:
         _, told = process.communicate(timeout=60)
     assert process.returncode == _FULL, (arguments, told)
     assert b"Traceback" not in told
+
+
+def test_a_full_disk_of_a_blossom_server_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
+    """An upload that the disk fills up under is 507 and leaves nothing; with space again all goes on."""
+    kept, data = os.urandom(300_000), os.urandom(4 << 20)
+    options = {"open": True, "min_free": 0, "sweep_interval": 0.1}
+    with small_disk(tmp_path / "data", "16m") as folder, running(folder, **options) as server:
+        assert server.put(kept).status == 201
+        for sent in (1 << 20, len(data) - 10_000):  # what is left is written by the thread that syncs
+            with begun(server, data, sent) as peer:
+                assert server.eventually(lambda: any((folder / "incoming").iterdir()))
+                with filled(folder, left=0):
+                    peer.sendall(data[sent:])
+                    assert peer.recv(4096).startswith(b"HTTP/1.1 507 ")
+            assert server.eventually(lambda: not any((folder / "incoming").iterdir()))
+        with filled(folder, left=60_000):  # room for a file, and none for its row
+            fitting = [os.urandom(size) for size in range(1, 100)]
+            assert {server.put(each).status for each in fitting} == {201, 507}
+        assert server.ask("GET", f"/{sha(kept)}").body == kept
+        assert server.put(data).status == 201
+        assert [path.name for path in server.files()].count(sha(data)) == 1

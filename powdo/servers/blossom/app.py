@@ -73,10 +73,9 @@ class Application:
             return Refusal(400, "the request was cut off", {"Connection": "close"}).response()
         except (OSError, sqlite3.Error) as error:
             self._config.warn(_shortened(f"cannot answer {request.method}: {error}"))
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            return Refusal(
-                507 if full else 503, "no room left" if full else "storage is out of order"
-            ).response()
+            if _full(error):
+                return Refusal(507, "no room left").response()
+            return Refusal(503, "storage is out of order").response()
 
     async def _route(self, request: BaseRequest) -> web.StreamResponse:
         method, path = request.method, _path(request)
@@ -109,6 +108,13 @@ class Application:
             if _MALFORMED.fullmatch(path)
             else Refusal(404, "nothing here")
         )
+
+
+def _full(error: OSError | sqlite3.Error) -> bool:
+    """Return whether the disk has no room, for a blob or for its row."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def _path(request: BaseRequest) -> str:

@@ -19,6 +19,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -48,6 +49,9 @@ class Storage(Protocol):
 
     def receive(self) -> Incoming:
         """Return a new blob to write to."""
+
+    def expect(self, sha256: str, executor: Executor) -> None:
+        """Begin in *executor* with what can be made ready for a blob before its bytes are there."""
 
     def open(self, sha256: str) -> BinaryIO | None:
         """Return an open file of the blob with a descriptor for sendfile, or None."""
@@ -114,6 +118,11 @@ class Folder:
         """Return a new blob, which will be in `incoming/`."""
         return _File(self)
 
+    def expect(self, sha256: str, executor: Executor) -> None:
+        """Make the directory: in a young folder nearly every blob is the first in its own."""
+        if not self._known[_directory(sha256)]:
+            executor.submit(self._make_directory, sha256)  # what fails here fails again in `place`
+
     def create(self) -> tuple[int, str]:
         """Return descriptor and name of a new file in `incoming/`."""
         return tempfile.mkstemp(dir=self._incoming)
@@ -177,15 +186,22 @@ class Folder:
 
     def place(self, temporary: str, sha256: str) -> None:
         """Give the durable file *temporary* its name, and put the name on disk."""
+        self._make_directory(sha256)
         path = self._path(sha256)
-        directory = path.parent
-        directory.mkdir(mode=0o700, exist_ok=True)
         Path(temporary).rename(path)
-        fsync_path(directory)
-        number = int(sha256[:4], 16)
-        if not self._known[number]:  # its own name may not be on disk: made now, or just before a crash
+        fsync_path(path.parent)
+
+    def _make_directory(self, sha256: str) -> None:
+        """Make the second-level directory of a blob, and put its name on disk."""
+        directory, number = self._path(sha256).parent, _directory(sha256)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        if not self._known[number]:  # its name may not be on disk: made now, or just before a crash
             fsync_path(directory.parent)
             self._known[number] = 1
+
+
+def _directory(sha256: str) -> int:
+    return int(sha256[:4], 16)
 
 
 @contextlib.contextmanager

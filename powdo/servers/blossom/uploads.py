@@ -120,6 +120,8 @@ class Uploads:
         Raises: Refusal 400, 401, 408, 409, 507.
         """
         incoming = self._storage.receive()
+        if offer.sha256 is not None:
+            self._storage.expect(offer.sha256, self._executor)
         try:
             body = Body(incoming, self._executor)
             await self._receive(content, body, offer.length)

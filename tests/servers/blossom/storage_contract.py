@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,6 +50,15 @@ class StorageContract:
         incoming.commit(sha(data))
         incoming.discard()
         assert (content(storage, sha(data)), storage.size(sha(data))) == (data, len(data))
+
+    def test_what_is_expected_may_come_or_not(self, storage: Storage) -> None:
+        """To expect a blob makes none, and hinders none."""
+        with ThreadPoolExecutor() as executor:
+            for data in (b"comes", b"never comes"):
+                storage.expect(sha(data), executor)
+            name = keep(storage, b"comes")
+        assert list(storage.names()) == [name]
+        assert content(storage, name) == b"comes"
 
     def test_what_is_discarded_was_never_there(self, storage: Storage) -> None:
         """No name, no size, nothing to open; discarding twice is no error."""

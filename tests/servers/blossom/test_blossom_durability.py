@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import json
 import os
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from powdo.errors import BusyError, CannotCreateError
+from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.rows import Blob, Dropped
 from powdo.servers.blossom.storage import Folder
@@ -188,6 +191,77 @@ def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None
 
     asyncio.run(fill())
     asyncio.run(check())
+
+
+def test_a_row_waits_for_its_file_and_fails_with_it(tmp_path: Path) -> None:
+    """Nothing is written before the thread is done with the file, nor if that fails."""
+    blob = Blob("a" * 64, 1, "a/b", 1000)
+
+    async def main() -> None:
+        metadata = Metadata(tmp_path / "m.sqlite")
+        failing, done = Future[None](), Future[None]()
+        tasks = [asyncio.create_task(metadata.add(blob, "0" * 64, after=after)) for after in (failing, done)]
+        await metadata.add(Blob("b" * 64, 1, "a/b", 1000), "0" * 64)
+        assert metadata.get(blob.sha256, 1) is None
+        failing.set_exception(OSError(errno.EIO, "the disk is broken"))
+        with pytest.raises(OSError, match="the disk is broken"):
+            await tasks[0]
+        assert metadata.get(blob.sha256, 1) is None
+        done.set_result(None)
+        assert await tasks[1] is None
+        assert metadata.get(blob.sha256, 1) == blob
+        await metadata.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_discarded_takes_no_more(tmp_path: Path) -> None:
+    """A thread that comes late, after the client has gone, writes nothing and leaves nothing."""
+    folder = Folder(tmp_path)
+    folder.prepare()
+    for begun in (b"", b"a piece"):
+        incoming = folder.receive()
+        if begun:
+            incoming.write(begun)
+        incoming.discard()
+        with pytest.raises(OSError, match="discarded"):
+            incoming.write(b"late")
+        with pytest.raises(OSError, match="discarded"):
+            incoming.commit(sha(begun))
+    assert list((tmp_path / "incoming").iterdir()) == []
+    assert list(folder.names()) == []
+
+
+def test_a_change_comes_to_its_end_without_its_client(tmp_path: Path) -> None:
+    """Who is cancelled lets go of the blob only once the change is over, so that nobody settles it midway."""
+    name = "a" * 64
+
+    async def main() -> None:
+        folder = Folder(tmp_path)
+        folder.prepare()
+        locks, go, ended = Locks(folder), asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            await go.wait()
+            ended.set()
+
+        task = asyncio.create_task(locks.change(name, work))
+        while not list((tmp_path / "incoming").iterdir()):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(BusyError), folder.changing(name):
+            pass
+        go.set()
+        await ended.wait()
+        await locks.change(name, nothing)
+        assert list((tmp_path / "incoming").iterdir()) == []
+
+    async def nothing() -> None:
+        return
+
+    asyncio.run(main())
 
 
 def test_a_crowd_of_changes_takes_a_few_commits(tmp_path: Path) -> None:

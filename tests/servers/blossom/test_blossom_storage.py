@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,9 @@ class Memory:
 
     def receive(self) -> Incoming:
         return _Received(self._blobs)
+
+    def expect(self, sha256: str, executor: Executor) -> None:
+        pass
 
     def open(self, sha256: str) -> BinaryIO | None:
         if sha256 not in self._blobs:

@@ -34,14 +34,16 @@ COMMANDS = {
     "upload": "Put bundles on the Blossom servers.",
     "wrap": "Seal and gift-wrap uploaded bundles for their recipients.",
     "publish": "Send signed events to the relays.",
-    "outbox": "Show what waits on the worker's side; release, drop or resend captures.",
+    "outbox": "Show what waits on the worker's side; release, drop or resend captures; show receipts.",
     "pause": "Capture nothing from now on, for a while or until `powdo resume`.",
     "resume": "End a pause; with --for capture outside the hours too.",
     "status": "Show whether captures are taken now, and what waits for which stage since when.",
-    "today": "Show active time by app and editor project since midnight, pauses, and what was sent.",
+    "today": "Show active time by app and editor project since midnight, pauses, what was sent and received.",
     "listen": "Write the gift wraps addressed to me, each once.",
     "unwrap": "Open gift wraps and write their rumors.",
     "ingest": "Fetch, check and store what gift wraps announce.",
+    "receipt": "Answer workers: what was stored, what was refused and why.",
+    "acknowledge": "Take receipts: note in the outbox what the DVM has and what it refuses.",
     "users": "Enroll workers and list them.",
     "report": "Count active seconds by app, project, day, activity or worker, or show all on a page.",
     "verify": "Check what is stored against everything that was signed.",
@@ -95,8 +97,8 @@ class LazyGroup(click.Group):
 def group() -> None:
     """Prove work time without surveillance.
 
-    Small commands that pass JSON lines: at the worker's capture, bundle, upload, wrap, publish; at the
-    operator's listen, ingest, kimai-sync.
+    Small commands that pass JSON lines: at the worker's capture, bundle, upload, wrap, publish and
+    acknowledge; at the operator's listen, ingest, receipt, kimai-sync.
     """
 
 

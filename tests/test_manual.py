@@ -16,7 +16,7 @@ from manual import MAN, commands, flags_in, flags_of, pages, powdo_lines
 
 from powdo import cli, settings
 from powdo.errors import SEVERITY
-from powdo.records import Bundle, Capture, network, operator
+from powdo.records import Bundle, Capture, network, operator, receipt
 from powdo.settings import kimai, retention, schema
 from powdo.worktime.rules import Rule, parse_rules
 from tests.parts import needed
@@ -48,6 +48,7 @@ RECORDS = {
             operator.Timesheet,
             operator.Synced,
         ),
+        receipt.Receipt,
     )
 }
 

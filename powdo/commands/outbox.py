@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @group("outbox")
 def outbox() -> None:
-    """Show what waits on the worker's side; release, drop or resend captures."""
+    """Show what waits on the worker's side; release, drop or resend captures; show receipts."""
 
 
 @command("list", parent=outbox, epilog="powdo outbox list --json | jq -r 'select(.state == \"captured\").id'")
@@ -174,3 +174,29 @@ def resend(run: Run, ids: tuple[str, ...]) -> None:
 
     store = Outbox(run.settings.state_dir)
     _each(run, store, ids, ("upload", "wrap"), store.resend)
+
+
+@command(
+    "receipts",
+    parent=outbox,
+    epilog="powdo outbox receipts | jq -c 'select(.status == \"success\").statement'",
+)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+def receipts(run: Run, ids: tuple[str, ...]) -> None:
+    """Write the DVM's receipts, of some captures or of all, as records.
+
+    The statement in one may be shown to anybody: it is signed by the DVM.
+    """
+    from powdo.adapters.outbox import Outbox
+
+    store = Outbox(run.settings.state_dir)
+    if not ids:
+        for record in store.all_receipts():
+            run.emit(record)
+        return
+
+    def write(capture_id: str) -> None:
+        for record in store.receipts(store.known(capture_id).capture.id):
+            run.emit(record)
+
+    _each(run, store, ids, (), write)

@@ -20,6 +20,7 @@ from powdo.options import (
 )
 
 if TYPE_CHECKING:
+    from powdo.adapters.database import Store
     from powdo.adapters.outbox import Delivery, Outbox
     from powdo.adapters.relay.publisher import RelayClient
     from powdo.nips.event import Event
@@ -95,6 +96,7 @@ class _Publisher:
         self._clients: dict[str, RelayClient] = {}
         self._away: dict[str, tuple[float, PeerAwayError]] = {}
         self._queue: Outbox | None = None
+        self._store: Store | None = None
 
     def close(self) -> None:
         """End all connections."""
@@ -102,6 +104,8 @@ class _Publisher:
             client.close()
         if self._queue is not None:
             self._queue.close()
+        if self._store is not None:
+            self._store.close()
 
     # --- the outbox ---
 
@@ -157,6 +161,8 @@ class _Publisher:
         queued = outbox.wrap(event.id) if outbox else None
         if outbox is None or queued is None:
             deliveries, failure = self._deliver(event)
+            if failure is None:
+                self._note_receipt(event)
         elif queued.published is not None:
             deliveries, failure = outbox.deliveries(event.id), None
         else:
@@ -175,6 +181,22 @@ class _Publisher:
             outbox.mark_published(event.id, deliveries, done=failure is None, now=now)
         if failure is not None:
             outbox.defer_wrap(event.id, failure.message, now=now)
+
+    def _note_receipt(self, event: Event) -> None:
+        """At an operator's, end the wait of the receipt that *event* may be: the primary relay has it."""
+        from powdo.nips.kinds import WRAP_KINDS
+
+        if not self._run.settings.is_operator or event.kind not in WRAP_KINDS:
+            return
+        if self._store is None:
+            from powdo.adapters.database import Database, Store
+            from powdo.errors import InputMissingError
+
+            try:
+                self._store = Store(Database(self._run.settings.database_url, create=False))
+            except InputMissingError:
+                return  # where nothing was ingested nobody waits for a receipt
+        self._store.receipt_published(event.id, int(time.time()))
 
     def _deliver(self, event: Event) -> tuple[list[Delivery], PowdoError | None]:
         """Return what the relays said, and why the primary relay has not taken the event."""

@@ -72,7 +72,7 @@ def _held(run: Run, outbox: Outbox, now: int) -> list[dict[str, Any]]:
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
-    waits = queue.state not in ("published", "withheld")
+    waits = queue.state not in ("acknowledged", "rejected", "withheld")
     return _row(
         queue.state,
         count=queue.captures,

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval
 
 _SECOND = 1_000_000
-_SENT, _WITHHELD = ("published",), ("withheld",)
+_SENT, _WITHHELD = ("published", "acknowledged", "rejected"), ("withheld",)
 
 
 @command("today", epilog="powdo today\npowdo today --json | jq 'select(.what == \"project\")'")
 @report_options
 def today(run: Run, json: bool, headers: bool) -> None:
-    """Show active time by app and editor project since midnight, pauses, and what was sent.
+    """Show active time by app and editor project since midnight, pauses, what was sent and received.
 
     Bundles are opened in memory with the keys in the outbox.
     """
@@ -110,5 +110,10 @@ def _captures(entries: list[Entry]) -> list[dict[str, Any]]:
         return sum(entry.state in states for entry in entries)
 
     sent, withheld = having(*_SENT), having(*_WITHHELD)
-    counts = {"sent": sent, "waiting": len(entries) - sent - withheld, "withheld": withheld}
+    counts = {
+        "sent": sent,
+        "received": having("acknowledged"),
+        "waiting": len(entries) - sent - withheld,
+        "withheld": withheld,
+    }
     return [_row(what, None, None, number) for what, number in counts.items()]

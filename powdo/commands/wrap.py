@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from powdo.proving import Proof
     from powdo.records import Bundle
 
-#: NIP-59: seal and wrap are dated back independently, up to two days.
-_BACK = 2 * 86400
 _MOST_BITS = 128
 
 
@@ -31,11 +29,6 @@ class _Post(NamedTuple):
     recipients: tuple[str, ...]
     copies: tuple[str, ...]
     expiration: int | None
-
-
-def _date_back(now: int) -> int:
-    """Return a moment of the two days before *now*; 2**64 is so much more that each is as likely."""
-    return now - int.from_bytes(os.urandom(8), "big") % _BACK
 
 
 def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
@@ -61,28 +54,17 @@ def _rumor(post: _Post, bundle: Bundle, key: str, created_at: int) -> Unsigned:
 
 
 def _wrap(post: _Post, rumor: Unsigned, recipient: str, now: int, proof: Proof | None) -> Event:
-    from powdo.nips.curve import SecretKey
-    from powdo.nips.event import sign
-    from powdo.nips.giftwrap import seal, wrap_unsigned
+    from powdo.nips.giftwrap import enclose
 
-    sealed = seal(
+    return enclose(
         rumor,
         post.author,
         recipient,
-        created_at=_date_back(now),
-        nonce=os.urandom(32),
-        aux=os.urandom(32),
-    )
-    one_time = SecretKey(os.urandom(32))
-    unsigned = wrap_unsigned(
-        sealed,
-        one_time,
-        recipient,
-        created_at=_date_back(now),
-        nonce=os.urandom(32),
+        now=now,
+        fresh=os.urandom,
         expiration=None if post.expiration is None else now + post.expiration,
+        prove=None if proof is None else proof.prove,
     )
-    return sign(unsigned if proof is None else proof.prove(unsigned), one_time, os.urandom(32))
 
 
 def _recipient(text: str) -> str:
@@ -167,7 +149,9 @@ class _Stage:
                 for recipient in (*self._post.recipients, *self._post.copies)
             ]
             if entry is not None and not self._dry_run:
-                self._outbox.add_wraps(bundle.id, wraps, now=now)
+                self._outbox.add_wraps(
+                    bundle.id, wraps, now=now, rumor=rumor.id, addressees=self._post.recipients
+                )
         return [event for _, event in wraps]
 
     def _kept(self, entry: Entry) -> list[dict[str, Any]]:
@@ -178,7 +162,7 @@ class _Stage:
         """
         from powdo.adapters.outbox import STALE_WRAP_SECONDS
 
-        if entry.state not in ("wrapped", "published"):
+        if entry.state not in ("wrapped", "published", "acknowledged", "rejected"):
             return []
         wraps = self._outbox.wraps(entry.capture.id)
         oldest = time.time() - STALE_WRAP_SECONDS

@@ -5,11 +5,13 @@ Rules:
   where it is not to be stored) by a one-time key, and names the recipient in its one `p` tag;
 - the wrap is verified before it is decrypted, the seal before its content is (NIP-44);
 - only a rumor whose author signed the seal is returned: anybody can seal a rumor that names another;
-- the caller gives all times and dates seal and wrap back; the true time is the rumor's.
+- the caller gives all times and dates seal and wrap back, or lets `enclose` do so by the randomness it is
+  given; the true time is the rumor's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from powdo.errors import BadRecordError, PeerProtocolError
@@ -19,6 +21,8 @@ from powdo.nips.event import Event, Tags, Unsigned, is_expired, sign
 from powdo.nips.kinds import GIFT_WRAP, WRAP_KINDS
 
 SEAL = 13
+#: Seal and wrap are dated back independently, up to two days.
+BACK = 2 * 86400
 
 
 class Unwrapped(NamedTuple):
@@ -88,6 +92,34 @@ def wrap_unsigned(
     content = nip44.encrypt(sealed.to_bytes().decode(), nip44.conversation_key(one_time, recipient), nonce)
     expires: Tags = () if expiration is None else (("expiration", str(expiration)),)
     return Unsigned(one_time.pubkey, created_at, kind, (("p", recipient), *expires, *extra_tags), content)
+
+
+def enclose(
+    rumor: Unsigned,
+    author: SecretKey,
+    recipient: str,
+    *,
+    now: int,
+    fresh: Callable[[int], bytes],
+    expiration: int | None = None,
+    prove: Callable[[Unsigned], Unsigned] | None = None,
+) -> Event:
+    """Return *rumor* sealed and gift-wrapped for *recipient*, both layers dated back from *now*.
+
+    *fresh* returns so many random bytes; the one-time key is made of them, too. *prove* may add proof of
+    work to the wrap (NIP-13) before it is signed.
+    """
+
+    def date_back() -> int:
+        # 2**64 is so much more than two days that each moment of them is as likely.
+        return now - int.from_bytes(fresh(8), "big") % BACK
+
+    sealed = seal(rumor, author, recipient, created_at=date_back(), nonce=fresh(32), aux=fresh(32))
+    one_time = SecretKey(fresh(32))
+    unsigned = wrap_unsigned(
+        sealed, one_time, recipient, created_at=date_back(), nonce=fresh(32), expiration=expiration
+    )
+    return sign(unsigned if prove is None else prove(unsigned), one_time, fresh(32))
 
 
 def unwrap(event: Event, recipient: SecretKey, *, now: int | None = None) -> Unwrapped:

@@ -87,6 +87,12 @@ class FileMessage(NamedTuple):
         )
 
 
+def blob_named(rumor: Unsigned) -> str | None:
+    """Return the hash of the file that *rumor* announces, None where it tells none or is not sound there."""
+    values = rumor.tag_values("x")
+    return values[0] if len(values) == 1 and len(values[0]) == 64 and _is_hex(values[0]) else None
+
+
 def _only(rumor: Unsigned, name: str) -> str:
     found = [tag for tag in rumor.tags if tag[0] == name]
     if len(found) != 1 or len(found[0]) < 2:

@@ -6,8 +6,8 @@ Rules:
 - keys we do not know are kept in `extra` and written again;
 - times are RFC 3339 UTC with `Z`; bytes travel as path + sha256.
 
-Here is what the stages at the worker's pass on. The others stand in `network` and `operator`: a stage
-need not make classes that it never uses.
+Here is what the stages at the worker's pass on. The others stand in `network`, `operator` and `receipt`: a
+stage need not make classes that it never uses.
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ def test_today_is_the_workers_own_day(worker: Worker) -> None:
     paused = [row["seconds"] for row in rows if row["what"] == "paused"]
     assert sum(paused) == pytest.approx(max(0, now - 1800 - max(midnight, now - 3600)), abs=2)
     assert {row["what"]: row["captures"] for row in rows if row["captures"] is not None} == {
-        "sent": 0, "waiting": 2, "withheld": 0,
+        "sent": 0, "received": 0, "waiting": 2, "withheld": 0,
     }  # fmt: skip
 
 
@@ -247,6 +247,7 @@ def test_an_empty_day_and_an_empty_outbox(worker: Worker) -> None:
     assert powdo(worker, "today", "--json")[0]["seconds"] == 0
     rows = powdo(worker, "status", "--json")
     assert [row["what"] for row in rows] == [
-        "capturing", "captured", "bundled", "uploaded", "wrapped", "published", "withheld",
+        "capturing", "captured", "bundled", "uploaded", "wrapped", "published",
+        "acknowledged", "rejected", "withheld",
     ]  # fmt: skip
-    assert [row["count"] for row in rows[1:]] == [0] * 6
+    assert [row["count"] for row in rows[1:]] == [0] * 8

@@ -208,7 +208,8 @@ def export(folder: Path, name: str, draw: random.Random, slices: int = 3) -> Exp
 
 def query(side: Side, sql: str, *values: object) -> list[Any]:
     """Return rows of the database of *side*."""
-    name = "dvm.sqlite" if (side.state / "dvm.sqlite").exists() else "outbox.sqlite"
+    # A worker has both: the inbox of their receipts lies in the one that is the DVM's elsewhere.
+    name = "dvm.sqlite" if "[dvm]" in (side.folder / "powdo.toml").read_text() else "outbox.sqlite"
     with closing(sqlite3.connect(side.state / name, timeout=20)) as db, db:
         return db.execute(sql, values).fetchall()
 

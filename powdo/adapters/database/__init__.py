@@ -6,6 +6,7 @@ from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
 from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.kept import Kept, Picture, StoredLink
+from powdo.adapters.database.receipts import Request
 from powdo.adapters.database.retention import Expired, What
 from powdo.adapters.database.shown import Shot
 from powdo.adapters.database.store import Store, enrolled
@@ -22,6 +23,7 @@ __all__ = [
     "KeyTable",
     "Picture",
     "Refusal",
+    "Request",
     "Shot",
     "Store",
     "Stored",

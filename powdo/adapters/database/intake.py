@@ -85,6 +85,7 @@ class Refusal:
     status: int
     rumor: str | None = None
     pubkey: str | None = None
+    sha256: str | None = None
     worker: int | None = None
 
 
@@ -116,6 +117,7 @@ class Intake:
             status=row.status,
             rumor=row.rumor,
             pubkey=row.pubkey,
+            sha256=row.sha256,
             worker=row.worker_id,
         )
 
@@ -198,6 +200,7 @@ class Intake:
             "wrap": refusal.wrap,
             "rumor": refusal.rumor,
             "pubkey": refusal.pubkey,
+            "sha256": refusal.sha256,
             "worker_id": refusal.worker,
             "reason": storable(refusal.reason),
             "status": refusal.status,

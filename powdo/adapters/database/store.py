@@ -7,14 +7,15 @@ from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.intake import Intake
 from powdo.adapters.database.kept import Keeping
 from powdo.adapters.database.ledger import Ledger
+from powdo.adapters.database.receipts import Receipts
 from powdo.adapters.database.retention import Retention
 from powdo.adapters.database.shown import Shown
 from powdo.adapters.database.workers import Worker, Workers
 from powdo.errors import InputMissingError
 
 
-class Store(Workers, Activity, Intake, Keeping, Ledger, Retention, Shown):
-    """The workers, what they sent, and what went to Kimai."""
+class Store(Workers, Activity, Intake, Keeping, Receipts, Ledger, Retention, Shown):
+    """The workers, what they sent, what they were answered, and what went to Kimai."""
 
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)

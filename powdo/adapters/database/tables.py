@@ -101,12 +101,20 @@ rejection = Table(
     Column("wrap", _Hex, primary_key=True),
     Column("rumor", _Hex),
     Column("pubkey", _Hex),
+    Column("sha256", _Hex),
     Column("worker_id", _Id, ForeignKey("worker.id")),
     Column("reason", Text, nullable=False),
     Column("status", Integer, nullable=False),
     Column("rejected_at", BigInteger, nullable=False),
     Column("receipt_due", Boolean, nullable=False),
     Index(None, "worker_id", "rejected_at"),
+    Index(None, "rumor"),
+)
+Index(
+    "ix_rejection_due",
+    rejection.c.wrap,
+    sqlite_where=rejection.c.receipt_due,
+    postgresql_where=rejection.c.receipt_due,
 )
 
 bundle = Table(
@@ -139,6 +147,7 @@ bundle = Table(
     Column("receipt_due", Boolean, nullable=False),
     Column("blob_removed_at", BigInteger),  # when retention took the blob
     Column("screenshots_removed_at", BigInteger),  # and the files of its screenshots
+    Column("statement", Text),  # the kind 78 event in which the DVM states that it has the bundle
     UniqueConstraint("worker_id", "sha256"),
     UniqueConstraint("worker_id", "device", "sequence"),
     Index(None, "worker_id", "begin_us"),
@@ -163,6 +172,22 @@ withheld = Table(
     Column("link", Text, nullable=False),
     Column("link_event", Text),
     Column("ingested_at", BigInteger, nullable=False),
+)
+# Few wait for a receipt, among all that ever came.
+Index("ix_bundle_due", bundle.c.id, sqlite_where=bundle.c.receipt_due, postgresql_where=bundle.c.receipt_due)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("wrap", _Hex, primary_key=True),
+    Column("request", _Hex, nullable=False),  # the id of the rumor that it answers
+    _worker(),
+    Column("recipient", _Hex, nullable=False),
+    Column("event", Text),  # forgotten once the relay has it
+    Column("made_at", BigInteger, nullable=False),
+    Column("published_at", BigInteger),
+    Index(None, "request"),
+    Index(None, "worker_id"),
 )
 
 screenshot = Table(

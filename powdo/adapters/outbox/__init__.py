@@ -2,12 +2,12 @@
 
 One SQLite file and a folder a capture. A capture passes through the states
 
-    captured → bundled → uploaded → wrapped → published
+    captured → bundled → uploaded → wrapped → published → acknowledged
 
 and each step is committed before its record is written, so whatever dies in between, the next
 `--pending` run takes it from where it stands. A capture's plaintext folder is deleted once its bundle
-is durable; of one that was dropped, `withheld`, only its place in the chain is left. Steps of one kind
-exclude each other by flock, never by pid files.
+is durable; of one that was dropped, `withheld`, only its place in the chain is left; one that the DVM
+refused is `rejected`. Steps of one kind exclude each other by flock, never by pid files.
 """
 
 from __future__ import annotations

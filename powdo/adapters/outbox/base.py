@@ -47,6 +47,16 @@ CREATE TABLE IF NOT EXISTS told (
     capture TEXT NOT NULL REFERENCES capture (id), carrier TEXT NOT NULL REFERENCES capture (id),
     PRIMARY KEY (capture, carrier)
 );
+CREATE TABLE IF NOT EXISTS sent (
+    rumor TEXT NOT NULL, recipient TEXT NOT NULL, capture TEXT NOT NULL REFERENCES capture (id),
+    PRIMARY KEY (rumor, recipient)
+);
+CREATE INDEX IF NOT EXISTS sent_capture ON sent (capture);
+CREATE TABLE IF NOT EXISTS receipt (
+    capture TEXT NOT NULL REFERENCES capture (id), dvm TEXT NOT NULL, stored INTEGER NOT NULL,
+    record TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (capture, dvm)
+);
+CREATE INDEX IF NOT EXISTS receipt_at ON receipt (at) WHERE stored;
 """
 
 

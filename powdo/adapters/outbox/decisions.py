@@ -11,7 +11,7 @@ from powdo.settings.paths import fsync_path
 
 #: A key that was sealed may be on its way; before that nobody else can open a bundle.
 _UNSENT = ("captured", "bundled", "uploaded")
-_RESENT = ("uploaded", "wrapped", "published")
+_RESENT = ("uploaded", "wrapped", "published", "acknowledged", "rejected")
 
 
 class Decisions(Captures):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from powdo.adapters.outbox.captures import Entry
-from powdo.adapters.outbox.decisions import Decisions
+from powdo.adapters.outbox.receipts import Receipts
 
 if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval
 
-STATES = ("captured", "bundled", "uploaded", "wrapped", "published", "withheld")
+STATES = ("captured", "bundled", "uploaded", "wrapped", "published", "acknowledged", "rejected", "withheld")
 
 _FAILED_CAPTURES = (
     "SELECT count(*) AS count, min(retry_at) AS at FROM capture WHERE state = ? AND attempts > 0",
@@ -33,7 +33,7 @@ class Queue(NamedTuple):
     error: str | None
 
 
-class Overview(Decisions):
+class Overview(Receipts):
     """What `status` and `today` ask."""
 
     def queues(self) -> list[Queue]:

@@ -50,10 +50,24 @@ class Outbox(Overview):
     """The whole outbox."""
 
     def add_wraps(
-        self, capture_id: str, wraps: Sequence[tuple[str, Mapping[str, Any]]], *, now: int
+        self,
+        capture_id: str,
+        wraps: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        now: int,
+        rumor: str | None = None,
+        addressees: Sequence[str] = (),
     ) -> list[Wrap]:
-        """Store (recipient, event) pairs as the wraps of *capture_id*; unpublished older ones give way."""
+        """Store (recipient, event) pairs as the wraps of *capture_id*; unpublished older ones give way.
+
+        All hold *rumor*; of the *addressees* a receipt for it is believed.
+        """
         with self._transaction() as db:
+            if rumor is not None:
+                db.executemany(
+                    "INSERT OR IGNORE INTO sent VALUES (?, ?, ?)",
+                    [(rumor, pubkey, capture_id) for pubkey in addressees],
+                )
             db.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (capture_id,))
             db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
             db.executemany(
@@ -64,7 +78,9 @@ class Outbox(Overview):
                 ],
             )
             db.execute(
-                "UPDATE capture SET state = 'wrapped', attempts = 0, retry_at = 0, error = NULL WHERE id = ?",
+                # A receipt may have come meanwhile.
+                "UPDATE capture SET attempts = 0, retry_at = 0, error = NULL, "
+                "state = CASE state WHEN 'acknowledged' THEN state ELSE 'wrapped' END WHERE id = ?",
                 (capture_id,),
             )
         return self.wraps(capture_id)

@@ -91,6 +91,21 @@ class _Demo:
         """Run the operator's line."""
         return self._line(self.operator, [["listen", "--until-eose"], ["ingest"]])
 
+    def answer(self) -> None:
+        """Send the receipts, take them at the worker's, and show what the DVM has signed."""
+        from powdo.nips.bech32 import encode_npub
+        from powdo.records import decode_json
+
+        self._line(self.operator, [["receipt", "--pending"], ["publish"]])
+        receipts = self._line(self.worker, [["listen", "--until-eose"], ["acknowledge"]])[-1].records
+        self.say("What the DVM has signed, for the worker to show to anybody:")
+        rows = []
+        for record in receipts:
+            stated = decode_json(record["statement"]["content"].encode())
+            signer = encode_npub(record["statement"]["pubkey"])
+            rows.append({"capture": record["id"], "received": stated["received"], "signed by": signer})  # type: ignore[index]  # acknowledge has checked it
+        self.say(_table(rows))
+
     def _line(self, side: Side, commands: Sequence[Sequence[str]]) -> list[Stage]:
         import tempfile
 
@@ -248,6 +263,7 @@ def demo(run: Run, keep: bool, json: bool) -> None:
             walk.say("This machine has a screen or an ActivityWatch: one real look, which stays on it.")
             walk.send(["capture", "--since", "10m"])
         walk.receive()
+        walk.answer()
         look = stages[0].records[0]
         rows = walk.timesheets(look["begin"], look["end"])
         run.table(rows if json else [_row(row) for row in rows], json=json)

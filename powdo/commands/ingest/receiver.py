@@ -40,7 +40,7 @@ from powdo.lines import MAX_LINE, decode_line
 from powdo.nips.blossom import check_address, host_allowed
 from powdo.nips.event import Event, Unsigned
 from powdo.nips.giftwrap import Unwrapped, unwrap
-from powdo.nips.nip17 import ZIP_AES256, FileMessage
+from powdo.nips.nip17 import ZIP_AES256, FileMessage, blob_named
 from powdo.nips.signed import check_signed
 from powdo.worktime.flood import parse_bucket_event
 from powdo.worktime.link import LINK_KIND, parse_link
@@ -126,6 +126,7 @@ class Receiver:
                     status=error.status,
                     rumor=rumor.id,
                     pubkey=rumor.pubkey,
+                    sha256=blob_named(rumor),
                     worker=worker.id,
                 )
             )

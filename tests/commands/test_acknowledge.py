@@ -1,0 +1,276 @@
+"""`powdo acknowledge`: whom a receipt is believed of, and what it does to the outbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from powdo.adapters.database import Inbox
+from powdo.adapters.keystore import Keystore
+from powdo.adapters.outbox import Outbox
+from powdo.commands import acknowledge as module
+from powdo.lines import encode_line
+from powdo.nips.bech32 import encode_npub
+from powdo.nips.curve import SecretKey
+from powdo.nips.event import Unsigned, sign
+from powdo.nips.giftwrap import enclose
+from powdo.nips.nip17 import FileMessage
+from powdo.nips.nip90 import Feedback
+from powdo.worktime.link import Link
+from powdo.worktime.statement import Statement
+from tests.outbox_steps import bundle, capture
+
+DVM, OTHER = SecretKey(b"\x01" * 32), SecretKey(b"\x02" * 32)
+DEVICE = "6f1c2c1e-3d0a-4d5e-9a64-0d7f6f1b2a33"
+ROOT, BLOB, RUMOR = "7a" * 32, "ab" * 32, "0e" * 32
+RECEIVED = 1_796_000_000
+
+JsonEvent = dict[str, Any]
+
+
+class Worker:
+    """A worker with one capture that was published, and what `acknowledge` does for them."""
+
+    def __init__(self, powdo: Any, world: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        assert powdo("init", "worker", "-q", "--user", "ana", "--dvm", DVM.pubkey).returncode == 0
+        master = bytes.fromhex((world / "master.key").read_text())
+        store = Keystore(world / "data" / "keystore.json")
+        self.identity, self.access = store.unlock("ana", master), store.unlock("ana-access", master)
+        self.world = world
+        self.outbox = Outbox(world / "state")
+        self._capfd = capfd
+        record = capture(self.outbox, DEVICE, now=int(time.time()))
+        self.id = record.id
+        link = Link(device=DEVICE, sequence=1, begin=RECEIVED, end=RECEIVED, previous=None, root=ROOT).content
+        self.outbox.set_links([(self.id, link, "{}")])
+        bundle(self.outbox, record)
+        self.outbox.add_blobs(self.id, [{"url": "https://one.example/x"}])
+        wraps = [(DVM.pubkey, {"id": "e1" * 32})]
+        self.outbox.add_wraps(self.id, wraps, now=int(time.time()), rumor=RUMOR, addressees=[DVM.pubkey])
+
+    def published(self) -> None:
+        """Let the relay have taken the wrap."""
+        self.outbox.mark_published("e1" * 32, [], done=True, now=int(time.time()))
+
+    @property
+    def state(self) -> tuple[str, str | None]:
+        """How far the capture has come, and what the DVM said against it."""
+        entry = self.outbox.known(self.id)
+        return entry.state, entry.error
+
+    def take(self, *events: JsonEvent, pending: bool = False) -> tuple[int, list[JsonEvent], str]:
+        """Run `powdo acknowledge` over *events*; return status, records and what was said."""
+        file = self.world / "events.jsonl"
+        file.write_bytes(b"".join(map(encode_line, events)))
+        self._capfd.readouterr()
+        flags = ["--pending"] if pending else []
+        run = module.acknowledge.main([*flags, str(file)], standalone_mode=False)
+        out, err = self._capfd.readouterr()
+        return run.console.status, [json.loads(line) for line in out.splitlines()], err
+
+    def wrapped(self, rumor: Unsigned, author: SecretKey = DVM) -> JsonEvent:
+        """Return *rumor* by *author* in a gift wrap for the access key."""
+        return enclose(rumor, author, self.access.pubkey, now=int(time.time()), fresh=os.urandom).to_json()
+
+
+@pytest.fixture
+def worker(powdo: Any, own_world: Path, capfd: pytest.CaptureFixture[str]) -> Worker:
+    """Return a worker whose bundle was published."""
+    made = Worker(powdo, own_world, capfd)
+    made.published()
+    return made
+
+
+STATEMENT = Statement(blob=BLOB, device=DEVICE, sequence=1, root=ROOT, received=RECEIVED)
+
+
+def stated(statement: Statement = STATEMENT, key: SecretKey = DVM, kind: int = 78) -> str:
+    """Return *statement* as an event by *key*."""
+    unsigned = Unsigned(key.pubkey, RECEIVED, kind, (), statement.content)
+    return sign(unsigned, key, os.urandom(32)).to_bytes().decode()
+
+
+def success(**changes: Any) -> Feedback:
+    """Return the answer that the bundle is stored."""
+    return Feedback("success", RUMOR, "aa" * 32, BLOB, content=stated())._replace(**changes)
+
+
+def refusal(reason: str = "too large") -> Feedback:
+    """Return the answer that the bundle is refused."""
+    return Feedback("error", RUMOR, "aa" * 32, BLOB, reason)
+
+
+# --- what is believed
+
+
+def test_a_receipt_ends_the_wait(worker: Worker) -> None:
+    """The capture is acknowledged, and the record carries what the DVM signed."""
+    feedback = success()
+    status, (record,), err = worker.take(worker.wrapped(feedback.to_rumor(DVM.pubkey, RECEIVED)))
+    assert (status, err, worker.state) == (0, "", ("acknowledged", None))
+    assert record == {
+        "type": "receipt",
+        "v": 1,
+        "id": worker.id,
+        "sequence": 1,
+        "device": DEVICE,
+        "status": "success",
+        "rumor": RUMOR,
+        "sha256": BLOB,
+        "dvm": encode_npub(DVM.pubkey),
+        "received": "2026-11-30T00:53:20Z",
+        "statement": json.loads(feedback.content),
+        "missing": [],
+    }
+    assert worker.outbox.receipts(worker.id) == [record]
+
+
+def test_a_refusal_is_told_with_its_reason(worker: Worker) -> None:
+    """What the DVM refuses stands there as rejected, until it is sent again."""
+    status, (record,), _ = worker.take(worker.wrapped(refusal().to_rumor(DVM.pubkey, RECEIVED)))
+    assert (status, record["status"], record["reason"]) == (0, "error", "too large")
+    assert "statement" not in record
+    assert worker.state == ("rejected", "too large")
+    worker.outbox.resend(worker.id)
+    assert worker.state == ("bundled", None)
+
+
+def test_stored_is_never_undone(worker: Worker) -> None:
+    """A refusal of something sent twice changes nothing about what is stored."""
+    for feedback in (success(), refusal()):
+        worker.take(worker.wrapped(feedback.to_rumor(DVM.pubkey, RECEIVED)))
+    assert worker.state == ("acknowledged", None)
+    assert [record["status"] for record in worker.outbox.receipts(worker.id)] == ["success"]
+
+
+def test_stored_beats_an_earlier_refusal(worker: Worker) -> None:
+    """What was refused first, and then stored, is acknowledged."""
+    for feedback in (refusal(), success()):
+        worker.take(worker.wrapped(feedback.to_rumor(DVM.pubkey, RECEIVED)))
+    assert worker.state == ("acknowledged", None)
+
+
+def test_the_same_receipt_twice_gives_the_same_record(worker: Worker) -> None:
+    """Whatever comes twice is harmless, in one run and in another."""
+    event = worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED))
+    _, first, _ = worker.take(event, event)
+    status, again, _ = worker.take(event)
+    assert (status, len(first), again) == (0, 1, first)
+
+
+def test_a_receipt_ends_a_second_sending_too(worker: Worker) -> None:
+    """One that comes while the bundle is on its way again ends that, and no later stage takes it back."""
+    worker.outbox.resend(worker.id)
+    worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
+    worker.outbox.add_blobs(worker.id, [{"url": "https://one.example/x"}])
+    worker.outbox.add_wraps(worker.id, [(DVM.pubkey, {"id": "e2" * 32})], now=int(time.time()))
+    assert worker.state == ("acknowledged", None)
+
+
+def test_a_receipt_may_come_before_publish_has_noted_its_ok(
+    powdo: Any, own_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the DVM has is sent, whatever a killed `publish` did not note."""
+    worker = Worker(powdo, own_world, capfd)
+    worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
+    assert worker.state == ("acknowledged", None)
+    assert worker.outbox.unpublished(now=int(time.time())) == []
+
+
+# --- what is refused
+
+
+def _by_another(worker: Worker) -> JsonEvent:
+    rumor = success(content=stated(key=OTHER)).to_rumor(OTHER.pubkey, RECEIVED)
+    return worker.wrapped(rumor, OTHER)
+
+
+def _statement(**changes: Any) -> str:
+    return stated(replace(STATEMENT, **changes))
+
+
+FORGED = {
+    "no-statement": ({"content": ""}, "not JSON"),
+    "signed-by-another": ({"content": stated(key=OTHER)}, "not signed by its DVM"),
+    "another-kind": ({"content": stated(kind=1)}, "not signed by its DVM"),
+    "signature": ({"content": stated().replace('"sig":"', '"sig":"00')[:-3] + '"}'}, "statement"),
+    "blob": ({"content": _statement(blob="00" * 32)}, "something else"),
+    "root": ({"content": _statement(root="00" * 32)}, "something else"),
+    "sequence": ({"content": _statement(sequence=2)}, "something else"),
+    "device": ({"content": _statement(device=DEVICE.replace("6f", "00"))}, "something else"),
+    "another-blob": ({"blob": "00" * 32, "content": _statement(blob="00" * 32)}, "another blob"),
+    "no-blob": ({"blob": None}, "something else"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_receipt_with_a_wrong_statement_is_refused(worker: Worker, name: str) -> None:
+    """Nothing is believed that the DVM did not sign over this blob, link and number."""
+    changes, reason = FORGED[name]
+    event = worker.wrapped(success(**changes).to_rumor(DVM.pubkey, RECEIVED))
+    status, records, err = worker.take(event)
+    assert (status, records, worker.state) == (76, [], ("published", None))
+    assert reason in err
+    assert worker.take(event)[:2] == (0, [])  # told once
+
+
+def test_a_receipt_of_another_dvm_is_refused(worker: Worker) -> None:
+    """Only the DVM for which the bundle was wrapped may say what became of it."""
+    status, records, err = worker.take(_by_another(worker))
+    assert (status, records, worker.state) == (76, [], ("published", None))
+    assert "another than the DVM it was wrapped for" in err
+
+
+def test_a_malformed_receipt_is_refused(worker: Worker) -> None:
+    """An answer without a known status is none."""
+    rumor = Unsigned(DVM.pubkey, RECEIVED, 7000, (("e", RUMOR), ("status", "processing")), "")
+    status, records, err = worker.take(worker.wrapped(rumor))
+    assert (status, records) == (65, [])
+    assert "status" in err
+
+
+def test_what_is_no_receipt_of_ours_is_passed_over(worker: Worker) -> None:
+    """Own copies, receipts for another machine, other rumors and what cannot be opened say nothing."""
+    elsewhere = success(request="0f" * 32).to_rumor(DVM.pubkey, RECEIVED)
+    note = Unsigned(OTHER.pubkey, RECEIVED, 14, (("e", RUMOR),), "hello")
+    message = FileMessage("https://one.example/x", "0f" * 32, "00" * 16, BLOB, "cd" * 32, 1, (DVM.pubkey,))
+    own = message.to_rumor(worker.identity.pubkey, RECEIVED)
+    broken = sign(
+        Unsigned(OTHER.pubkey, RECEIVED, 1059, (("p", worker.access.pubkey),), "?"), OTHER, os.urandom(32)
+    )
+    events = [
+        worker.wrapped(elsewhere),
+        worker.wrapped(note, OTHER),
+        worker.wrapped(own, worker.identity),
+        broken.to_json(),
+    ]
+    assert worker.take(*events) == (0, [], "")
+    assert worker.state == ("published", None)
+
+
+def test_what_is_forged_is_told_and_not_remembered(worker: Worker) -> None:
+    """The id of a forged wrap may be a genuine one's, which is taken afterwards."""
+    event = worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED))
+    status, records, _ = worker.take(event | {"sig": "00" * 64}, event)
+    assert (status, [record["status"] for record in records]) == (76, ["success"])
+
+
+# --- the queue
+
+
+def test_pending_takes_what_listen_left(worker: Worker) -> None:
+    """A receipt that `listen` took in and nobody opened is taken by the next run, once."""
+    event = worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED))
+    inbox = Inbox(f"sqlite:///{worker.world / 'state' / 'dvm.sqlite'}")
+    assert inbox.add(event, "wss://relay.example")
+    assert worker.take()[1] == []
+    status, (record,), _ = worker.take(pending=True)
+    assert (status, record["id"]) == (0, worker.id)
+    assert worker.take(pending=True) == (0, [], "")
+    inbox.close()

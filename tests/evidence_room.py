@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from powdo.commands.ingest import ingest
+from powdo.commands.receipt import receipt
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Unsigned, sign
 from powdo.records import encode_line, format_time
@@ -175,8 +176,12 @@ def template(server: BlobServer, tmp_path_factory: pytest.TempPathFactory) -> Ro
         dvm = operator(folder, server)
         for name, value in dvm.environment.items():
             patch.setenv(name, value)
+        store = dvm.store()
+        store.enroll("ana", access=[SecretKey(b"\x04" * 32).pubkey])
+        store.close()
         sent = chained(folder, server)
         take_in(folder, *sent.parcels.values())
+        assert receipt.main(["--pending", "/dev/null"], standalone_mode=False).console.status == 0
     return Room(dvm, sent)
 
 

@@ -35,8 +35,8 @@ def keep(room: Room, rules: str) -> None:
 
 
 def age(room: Room, sequence: int, days: int) -> None:
-    """Let the bundle *sequence* have been taken in so many days ago."""
-    room.put(sequence, ingested_at=int(time.time()) - days * DAY)
+    """Let the bundle *sequence* have been taken in so many days ago, before there were receipts."""
+    room.put(sequence, ingested_at=int(time.time()) - days * DAY, statement=None)
 
 
 def test_without_rules_nothing_goes(room: Room, capfd: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,11 @@ def test_what_is_over_goes_and_verify_knows(room: Room, capfd: pytest.CaptureFix
     capfd.readouterr()
     assert verify.main(["--json"], standalone_mode=False).console.status == 0
     found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [one.get("absent") for one in found[:3]] == [["blob", "screenshots"], ["screenshots"], []]
+    assert [one.get("absent") for one in found[:3]] == [
+        ["blob", "screenshots", "receipt"],
+        ["screenshots", "receipt"],
+        [],
+    ]
     with pytest.raises(InputMissingError, match="was removed at"):
         extract.main([room.sent.parcels[1].message.x, "out"], standalone_mode=False)
 

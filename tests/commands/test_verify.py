@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +13,10 @@ import pytest
 
 from powdo.commands.verify import verify
 from powdo.errors import InputMissingError, UsageError
-from powdo.nips.event import Unsigned
+from powdo.nips.event import Unsigned, sign
 from powdo.worktime.link import proof_to_bytes
 from tests.bundles import sample
-from tests.dvm import BEN, BlobServer, link_of, parcel
+from tests.dvm import BEN, NOW, BlobServer, JsonEvent, link_of, parcel
 from tests.evidence_room import FIRST, PICTURE, Room, flip, flipped, room, server, signed, take_in, template
 
 __all__ = ["room", "server", "template"]
@@ -101,6 +102,11 @@ def _another_blob(room: Room) -> None:
     room.put(3, sha256=other)
 
 
+def _signed_by_ben(content: str) -> JsonEvent:
+    unsigned = Unsigned(BEN.pubkey, NOW, 78, (), content)
+    return sign(unsigned, BEN, secrets.token_bytes(32)).to_json()
+
+
 def _manifest(room: Room) -> None:
     room.put(3, manifest=room.row(3).manifest.replace('"events":1', '"events":3'))
 
@@ -138,7 +144,7 @@ TAMPERING: dict[str, tuple[Callable[[Room], None], set[str]]] = {
     "blob: a bit": (lambda room: flip(room.blob(3)), {"blob"}),
     "blob: its end": (lambda room: room.blob(3).write_bytes(room.blob(3).read_bytes()[:-1]), {"blob"}),
     "blob: gone": (lambda room: room.blob(3).unlink(), {"blob"}),
-    "blob: another's": (_another_blob, {"row"}),
+    "blob: another's": (_another_blob, {"row", "receipt"}),
     "screenshot: a bit": (lambda room: flip(room.file(_picture(3))), {"screenshots"}),
     "screenshot: gone": (lambda room: room.file(_picture(3)).unlink(), {"screenshots"}),
     "screenshot: row gone": (
@@ -154,10 +160,23 @@ TAMPERING: dict[str, tuple[Callable[[Room], None], set[str]]] = {
     "row: timezone": (lambda room: room.put(3, timezone="UTC"), {"row"}),
     "row: ox": (lambda room: room.put(3, ox="0" * 64), {"row"}),
     "row: size": (lambda room: room.put(3, size=1), {"row"}),
-    "row: root": (lambda room: room.put(3, root="0" * 64), {"row"}),
+    "row: root": (lambda room: room.put(3, root="0" * 64), {"row", "receipt"}),
     "row: previous": (lambda room: room.put(3, previous="0" * 64), {"row"}),
     "row: counts": (lambda room: room.put(3, bucket_events=7), {"row"}),
-    "period": (lambda room: room.put(3, ingested_at=room.row(3).end_us // 1_000_000 - 1000), {"period"}),
+    "period": (
+        lambda room: room.put(3, ingested_at=room.row(3).end_us // 1_000_000 - 1000),
+        {"period", "receipt"},
+    ),
+    "receipt: signature": (
+        lambda room: room.event(3, "statement", sig=flipped(_json(room, "statement")["sig"])),
+        {"receipt"},
+    ),
+    "receipt: another's": (lambda room: room.put(3, statement=room.row(4).statement), {"receipt"}),
+    "receipt: no statement": (lambda room: room.put(3, statement="[]"), {"receipt"}),
+    "receipt: by another": (
+        lambda room: room.event(3, "statement", **_signed_by_ben(_json(room, "statement")["content"])),
+        {"receipt"},
+    ),
     "withheld: gone": (lambda room: room.sql("DELETE FROM withheld"), {"chain"}),
 }
 
@@ -278,7 +297,7 @@ def test_an_unsigned_link_is_told(look: Look, room: Room, server: BlobServer, tm
     take_in(tmp_path, parcel(tmp_path, server, what, proof=proof_to_bytes(link.content, None)))
     found = look()
     assert found.status == 0
-    assert found.bundles[5]["absent"] == ["signature"]
+    assert found.bundles[5]["absent"] == ["signature", "receipt"]
 
 
 def test_without_a_database_nothing_is_proved(

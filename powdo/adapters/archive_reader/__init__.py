@@ -11,7 +11,7 @@ Rules, in this order; a bundle that fails one is refused with the reason:
 from __future__ import annotations
 
 from powdo.adapters.archive_reader.inner import Unsealed
-from powdo.adapters.archive_reader.outer import check_file, unsealed
+from powdo.adapters.archive_reader.outer import check_file, open_file, unsealed
 from powdo.adapters.archive_reader.unpacking import Opened, open_bundle, write_file
 
-__all__ = ["Opened", "Unsealed", "check_file", "open_bundle", "unsealed", "write_file"]
+__all__ = ["Opened", "Unsealed", "check_file", "open_bundle", "open_file", "unsealed", "write_file"]

@@ -51,6 +51,7 @@ class Kept:
     seal_event: str
     rumor_event: str
     ingested_at: int
+    statement: str | None
     blob_removed_at: int | None
     screenshots_removed_at: int | None
 

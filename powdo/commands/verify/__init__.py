@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from powdo.errors import PowdoError, UsageError
 from powdo.options import Run, command, period_options, report_options
 
 if TYPE_CHECKING:
@@ -19,22 +21,104 @@ if TYPE_CHECKING:
 @command(
     "verify",
     epilog="powdo verify --last month\n"
-    "powdo verify --user ana --json | jq -c 'select(.ok | not) | [.sequence, .problems]'",
+    "powdo verify --user ana --json | jq -c 'select(.ok | not) | [.sequence, .problems]'\n"
+    "powdo verify --user ana --last month --export november --screenshots all\n"
+    "powdo verify november --worker npub1… --dvm npub1…",
 )
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @period_options
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")
+@click.option(
+    "--export", metavar="DIR", type=click.Path(path_type=Path), help="Write what proves it into the new DIR."
+)
+@click.option(
+    "--screenshots",
+    metavar="WHICH",
+    multiple=True,
+    help="Export these too: all, a period FROM..TO, or the start of a sha256.",
+)
+@click.option("--worker", metavar="NPUB", multiple=True, help="Believe links in DIR that NPUB signed.")
+@click.option("--dvm", metavar="NPUB", help="Believe receipts in DIR that NPUB signed.")
 @report_options
-def verify(run: Run, period: Period, user: str | None, json: bool, headers: bool) -> None:
-    """Check what is stored against everything that was signed."""
+def verify(
+    run: Run,
+    folder: Path | None,
+    period: Period,
+    user: str | None,
+    export: Path | None,
+    screenshots: tuple[str, ...],
+    worker: tuple[str, ...],
+    dvm: str | None,
+    json: bool,
+    headers: bool,
+) -> None:
+    """Check what is stored against everything that was signed.
+
+    With DIR, check an export instead: without a database, keys or network, but for the npubs of whom it is.
+    """
+    if folder is not None:
+        if user is not None or export is not None or screenshots or any(period[1:]):
+            raise UsageError("an export is checked as a whole", hint="give --worker and --dvm alone")
+        _exported(run, folder, worker, dvm, json=json, headers=headers)
+        return
+    if worker or dvm is not None:
+        raise UsageError("--worker and --dvm are for an export", hint="name its folder")
+    if screenshots and export is None:
+        raise UsageError("--screenshots are exported", hint="say where to with --export")
+    _stored(run, Wish(period, user, export, screenshots), json=json, headers=headers)
+
+
+class Wish(NamedTuple):
+    """What of the stored bundles is looked at, and exported."""
+
+    period: Period
+    user: str | None
+    export: Path | None
+    screenshots: tuple[str, ...]
+
+
+def _stored(run: Run, wish: Wish, *, json: bool, headers: bool) -> None:
     from powdo.adapters.database import Database, Store
     from powdo.commands.verify.bundles import Examiner
+    from powdo.commands.verify.choice import parse_choice
+    from powdo.commands.verify.export import Export
     from powdo.commands.verify.stored import Selection, looked_at
 
-    settings = run.settings
-    with closing(Store(Database(settings.database_url, create=False))) as store:
-        examiner = Examiner(run.key(settings.user()), settings.data_dir / "evidence")
-        selection = Selection(run, store, period, user)
-        _report(run, looked_at(selection, store, examiner), selection.count(), json=json, headers=headers)
+    settings, chosen = run.settings, parse_choice(wish.screenshots)
+    evidence = settings.data_dir / "evidence"
+    with closing(Store(Database(settings.database_url, create=False))) as store, ExitStack() as stack:
+        key = run.key(settings.user())
+        selection = Selection(run, store, wish.period, wish.user)
+        export = None
+        if wish.export is not None:
+            export = stack.enter_context(Export(wish.export.absolute(), evidence, chosen))
+        records = looked_at(selection, store, Examiner(key, evidence), export)
+        _report(run, records, selection.count(), json=json, headers=headers)
+        if export is not None:
+            pubkeys = [pubkey for worker, *_ in selection.workers for pubkey in worker.pubkeys]
+            words = dict(zip(("since", "until", "last"), wish.period[1:], strict=True))
+            export.about(key.pubkey, pubkeys, words)
+
+
+def _exported(
+    run: Run, folder: Path, worker: tuple[str, ...], dvm: str | None, *, json: bool, headers: bool
+) -> None:
+    from powdo.commands.verify.exported import Exported
+    from powdo.nips.bech32 import parse_pubkey
+
+    if not worker or dvm is None:
+        raise UsageError(
+            "whose signatures count in an export must be said",
+            hint="ask the worker and the operator for their npubs, and give --worker and --dvm",
+        )
+    try:
+        pubkeys, operator = [parse_pubkey(npub) for npub in worker], parse_pubkey(dvm)
+    except PowdoError as error:
+        raise UsageError(error.message, hint="an npub is what `powdo keys show NAME` writes") from None
+    exported = Exported(folder, pubkeys, operator)
+    _report(run, exported.records(), exported.count, json=json, headers=headers)
+    for complaint in exported.complaints:
+        run.fail(complaint)
 
 
 def _report(run: Run, records: Iterator[Verified | Chain], total: int, *, json: bool, headers: bool) -> None:

@@ -29,6 +29,7 @@ from powdo.records.operator import Verified
 from powdo.worktime.intervals import SECOND
 from powdo.worktime.link import LINK_KIND, check_link, parse_link
 from powdo.worktime.manifest import Manifest, from_micros, parse_manifest
+from powdo.worktime.statement import STATEMENT_KIND, Statement, parse_statement
 
 if TYPE_CHECKING:
     from powdo.nips.curve import SecretKey
@@ -70,6 +71,7 @@ class Examiner:
             _row(kept, manifest, pictures, found)
             latest = (kept.ingested_at + SKEW) * SECOND
             found.require("period", manifest.end <= latest, "it ends after the DVM had received it")
+        self._receipt(kept, found)
         for reason in chain:
             found.add("chain", reason)
         return _record(kept, found)
@@ -99,6 +101,32 @@ class Examiner:
                 if Unsigned.parse(inside) != rumor:
                     raise PeerProtocolError("it is not the one in the seal")
         return None if found.failed("rumor") else rumor
+
+    def _receipt(self, kept: Kept, found: Findings) -> None:
+        """Look at what this DVM has stated, if it has."""
+        if kept.statement is None:
+            found.absent.append("receipt")
+            return
+        with found.check("receipt"):
+            event = decode_json(kept.statement.encode())
+            content = event.get("content") if isinstance(event, dict) else None
+            statement = parse_statement(content if isinstance(content, str) else "")
+            check_signed(
+                event,
+                kind=STATEMENT_KIND,
+                content=statement.content,
+                author=self._key.pubkey,
+                what="receipt",
+            )
+            own = Statement(
+                blob=kept.sha256,
+                device=kept.device,
+                sequence=kept.sequence,
+                root=kept.root,
+                received=kept.ingested_at,
+            )
+            odd = [name for name in Statement.__slots__ if getattr(own, name) != getattr(statement, name)]
+            found.require("receipt", not odd, f"{', '.join(odd)}: not what it states")
 
     # --- what lies in the blob folder ---
 

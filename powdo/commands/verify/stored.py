@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from powdo.adapters.database import Kept, Picture, Store, Worker
+from powdo.adapters.database import Kept, Picture, Store, StoredLink, Worker
 from powdo.commands.verify.bundles import Examiner
 from powdo.commands.verify.chains import Device, Told, devices
 from powdo.records.operator import Chain, Verified
@@ -17,10 +17,20 @@ if TYPE_CHECKING:
     from powdo.options import Run
     from powdo.settings.periods import Period
 
-Batch = Sequence[tuple[Kept, list[Picture]]]
-#: Given each batch once it was looked at.
-Visit = Callable[[Batch], None]
-#: Hashing and the curve let other threads run; more of them than this find nothing left to do.
+
+class Visitor(Protocol):
+    """Is shown what was looked at."""
+
+    def bundle(self, kept: Kept) -> None:
+        """Take one bundle."""
+
+    def links(self, links: Iterable[StoredLink]) -> None:
+        """Take the links of one worker, from the first to the last of the bundles that were looked at."""
+
+
+Batch = Sequence[
+    tuple[Kept, list[Picture]]
+]  #: Hashing and the curve let other threads run; more of them than this find nothing left to do.
 _THREADS = 8
 
 
@@ -47,7 +57,7 @@ def _days(run: Run, store: Store, worker: Worker, period: Period) -> tuple[int |
 
 
 def looked_at(
-    selection: Selection, store: Store, examiner: Examiner, visit: Visit | None = None
+    selection: Selection, store: Store, examiner: Examiner, visitor: Visitor | None = None
 ) -> Iterator[Verified | Chain]:
     """Yield what is found of each bundle, and after a worker's bundles of the chain of each device."""
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -68,9 +78,21 @@ def looked_at(
                 for kept, _ in batch:
                     seen.setdefault(kept.device, []).append(kept.sequence)
                 yield from pool.map(examine, batch)
-                if visit is not None:
-                    visit(batch)
+                if visitor is not None:
+                    for kept, _ in batch:
+                        visitor.bundle(kept)
+            if visitor is not None:
+                visitor.links(_within(links, seen, whole=begin is None and end is None))
             yield from _chains(worker, chains, seen, whole=begin is None and end is None)
+
+
+def _within(links: Iterable[StoredLink], seen: dict[str, list[int]], *, whole: bool) -> Iterator[StoredLink]:
+    """Yield those of *links* that lie among the bundles that were looked at."""
+    ends = {device: (min(numbers), max(numbers)) for device, numbers in seen.items()}
+    for link in links:
+        first, last = ends.get(link.device, (1, 0))
+        if whole or first <= link.sequence <= last:
+            yield link
 
 
 def _chains(

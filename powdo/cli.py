@@ -37,6 +37,7 @@ COMMANDS = {
     "outbox": "Show what waits on the worker's side; release, drop or resend captures; show receipts.",
     "pause": "Capture nothing from now on, for a while or until `powdo resume`.",
     "resume": "End a pause; with --for capture outside the hours too.",
+    "manual": "State time away from the keyboard, which the next capture takes along.",
     "status": "Show whether captures are taken now, and what waits for which stage since when.",
     "today": "Show active time by app and editor project since midnight, pauses, what was sent and received.",
     "listen": "Write the gift wraps addressed to me, each once.",

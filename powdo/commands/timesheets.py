@@ -120,6 +120,7 @@ def _row(item: Block | Leftover, worker: Worker) -> dict[str, Any]:
         row |= {"seconds": (item.end - item.begin) // SECOND, "user": worker.name}
         row |= {"customer": item.customer, "project": item.project, "activity": item.activity}
         row |= {"tags": list(item.tags), "billable": item.billable, "description": item.description}
-        return {"type": "timesheet", "v": 1, **row, "source": item.source, "algorithm": ALGORITHM}
+        row |= {"source": item.source, "algorithm": ALGORITHM, "manual": item.manual}
+        return {"type": "timesheet", "v": 1, **row}
     row |= {"seconds": item.active // SECOND, "user": worker.name, "app": item.app, "title": item.title}
     return row | {"reason": item.reason}

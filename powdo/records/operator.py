@@ -115,6 +115,7 @@ class Timesheet(Record):
     description: str = checked(text, "")
     source: str = checked(text)
     algorithm: str = checked(text)
+    manual: bool | None = checked(flag, None)
     action: str | None = checked(text, None)
     reason: str | None = checked(text, None)
     kimai_id: int | None = checked(integer, None)

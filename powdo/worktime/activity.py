@@ -4,7 +4,8 @@ Rules:
 - only an explicit `not-afk` counts as presence; its absence proves nothing in either direction;
 - what *present* names counts as presence too; a tab that plays does not, since nobody need be there;
 - a URL counts only while its browser has the focus, an editor's file only while its editor has it;
-- at any instant a worker is in one slice, however many devices and watchers report.
+- at any instant a worker is in one slice, however many devices and watchers report: a manual record goes
+  before everything, then what *present* names, an editor's file, a URL, a window, and what began later.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from powdo.worktime.flood import Bucket, BucketEvent, Span, flood, flooded, parse_bucket_event
-from powdo.worktime.intervals import Interval, union
+from powdo.worktime.intervals import Interval, subtract, union
+from powdo.worktime.manual import APP, BUCKET_TYPE, Manual, parse
 from powdo.worktime.watchers import browser_has_focus, editor_has_focus
 
 __all__ = ["Bucket", "BucketEvent", "Focus", "Present", "Slice", "active", "flood", "parse_bucket_event"]
 
 #: The kinds of buckets that say when somebody was there and in which window.
-_BASE = frozenset({"currentwindow", "afkstatus"})
+_BASE = frozenset({"currentwindow", "afkstatus", BUCKET_TYPE})
 #: What the other kinds add.
 _ADDED = {
     "web.tab.current": frozenset({"url"}),
@@ -30,7 +33,7 @@ _ADDED = {
 
 
 class Focus(NamedTuple):
-    """What somebody looked at: the window in focus, and what it held."""
+    """What somebody looked at: the window in focus, and what it held; or what they say they did."""
 
     app: str
     title: str
@@ -38,6 +41,7 @@ class Focus(NamedTuple):
     editor_project: str | None = None
     editor_file: str | None = None
     branch: str | None = None
+    manual: Manual | None = None
 
 
 class Slice(NamedTuple):
@@ -138,12 +142,12 @@ def _overlay(
 
 
 def _paint_url(focus: Focus, data: Mapping[str, object]) -> Focus:
-    app, title, url, project, file, branch = focus
+    app, title, url, project, file, branch, _ = focus
     return Focus(app, title, url or _text(data, "url"), project, file, branch)
 
 
 def _paint_editor(focus: Focus, data: Mapping[str, object]) -> Focus:
-    app, title, url, project, file, _ = focus
+    app, title, url, project, file, _, _ = focus
     if file or project:
         return focus
     return Focus(app, title, url, _text(data, "project"), _text(data, "file"), _text(data, "branch"))
@@ -177,36 +181,61 @@ def _device(buckets: Sequence[Bucket], present: Present | None) -> list[list[_Pi
     return result
 
 
-def _richness(item: _Piece) -> tuple[bool, bool, int]:
+_Rank = tuple[bool, bool, bool, int]
+
+
+def _richness(item: _Piece, present: Present | None) -> _Rank:
     begin, _, focus = item
-    return (bool(focus.editor_project or focus.editor_file), focus.url is not None, begin)
+    always = present is not None and present(Slice._make(item))
+    return (always, bool(focus.editor_project or focus.editor_file), focus.url is not None, begin)
 
 
-def _one_at_a_time(pieces: list[_Piece]) -> list[_Piece]:
+def _one_at_a_time(pieces: list[_Piece], present: Present | None = None) -> list[_Piece]:
     """Return *pieces* without overlap: what says most about the work wins, then what began later."""
     edges = sorted({edge for begin, end, _ in pieces for edge in (begin, end)})
     pieces.sort(key=lambda item: item[0])
     result: list[_Piece] = []
-    running: list[_Piece] = []
+    running: list[tuple[_Rank, _Piece]] = []
     at = 0
     for begin, end in pairwise(edges):
         while at < len(pieces) and pieces[at][0] <= begin:
-            running.append(pieces[at])
+            running.append((_richness(pieces[at], present), pieces[at]))
             at += 1
-        running = [item for item in running if item[1] > begin]
+        running = [item for item in running if item[1][1] > begin]
         if not running:
             continue
-        *_, focus = max(running, key=_richness)
+        _, (_, _, focus) = max(running, key=itemgetter(0))
         if result and result[-1][1:] == (begin, focus):
             begin = result.pop()[0]
         result.append((begin, end, focus))
     return result
 
 
+def _stated(buckets: Iterable[Bucket]) -> list[_Piece]:
+    """Return the manual records in *buckets*, one at a time."""
+    pieces: list[_Piece] = []
+    for bucket in buckets:
+        for begin, end, data in bucket.events if bucket.type == BUCKET_TYPE else ():
+            record = parse(data)
+            if record is not None and begin < end:
+                pieces.append((begin, end, Focus(APP, record.description, manual=record)))
+    return _one_at_a_time(pieces)
+
+
+def _laid_over(pieces: list[_Piece], stated: list[_Piece]) -> list[_Piece]:
+    """Return *stated*, and what of *pieces* lies outside it."""
+    if not stated or not pieces:
+        return stated or pieces
+    covered = [Interval(begin, end) for begin, end, _ in stated]
+    free = subtract([Interval(pieces[0][0], pieces[-1][1])], covered)
+    return sorted([*stated, *_clip(pieces, free)], key=itemgetter(0))
+
+
 def active(buckets: Sequence[Bucket], present: Present | None = None) -> list[Slice]:
     """Return the active time in all *buckets* of one worker, sorted and without overlap.
 
-    *present* names slices that count although the watchers saw nobody, such as a meeting.
+    *present* names slices that count although the watchers saw nobody, such as a meeting. What the worker
+    states by hand is part of it, and its focus says so (`manual`).
     """
     devices: dict[str, list[Bucket]] = {}
     for bucket in sorted(buckets, key=lambda item: (item.device, item.id)):
@@ -215,5 +244,5 @@ def active(buckets: Sequence[Bucket], present: Present | None = None) -> list[Sl
     if len(streams) == 1:
         pieces = streams[0]
     else:
-        pieces = _one_at_a_time([item for stream in streams for item in stream])
-    return list(map(Slice._make, pieces))
+        pieces = _one_at_a_time([item for stream in streams for item in stream], present)
+    return list(map(Slice._make, _laid_over(pieces, _stated(buckets))))

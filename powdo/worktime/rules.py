@@ -2,8 +2,8 @@
 
 Rules:
 - all conditions of a rule must hold; they are regular expressions, searched for anywhere in the text;
-- what says most about the work is asked first: rules on the editor, then the URL, then the title, then
-  the app; among rules of one layer the first that matches wins;
+- what says most about the work is asked first: rules that are `always_active`, then rules on the editor,
+  the URL, the title, the app; among rules of one layer the first that matches wins;
 - the layer of a rule is the richest of its conditions;
 - `always_active` rules also count their time as present when nobody touched the keyboard, as in a meeting.
 """
@@ -18,8 +18,10 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from powdo.worktime.activity import Focus, Slice
+from powdo.worktime.manual import TAG, Manual
 
 _PATTERNS = ("editor_project", "editor_file", "branch", "url", "title", "app")
+_TEXTS_OF_A_FOCUS = Focus._fields[:-1]  # the last is a manual record
 _LAYER = {"editor_project": 0, "editor_file": 0, "branch": 0, "url": 1, "title": 2, "app": 3}
 _TEXTS = ("customer", "project", "activity")
 _DATES = ("valid_from", "valid_to")
@@ -205,19 +207,53 @@ class _Possible(dict[str | None, int]):
         return found
 
 
+def of_manual(manual: Manual, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return the rule that *manual* itself is; none while nobody says on which activity it is booked.
+
+    What it leaves open says the first of *rules* that books on the same project, and on the same customer and
+    activity where it names them.
+    """
+    for rule in rules:
+        pairs = (
+            (manual.project, rule.project),
+            (manual.customer, rule.customer),
+            (manual.activity, rule.activity),
+        )
+        if all(wanted is None or (said or "").casefold() == wanted.casefold() for wanted, said in pairs):
+            return (
+                Rule(
+                    name=TAG,
+                    customer=manual.customer or rule.customer,
+                    project=rule.project,
+                    activity=rule.activity,
+                    tags=tuple(sorted({*rule.tags, TAG})),
+                    billable=rule.billable,
+                ),
+            )
+    if manual.activity is None:
+        return ()
+    customer, project, activity = manual.customer, manual.project, manual.activity
+    return (Rule(name=TAG, customer=customer, project=project, activity=activity, tags=(TAG,)),)
+
+
 class _Met(dict[Focus, tuple[Rule, ...]]):
     """Those of some rules whose conditions a focus meets, in their order; each focus is looked at once."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], all_rules: Sequence[Rule]) -> None:
         self._rules = rules
-        texts = [(place, _Possible(name, rules)) for place, name in enumerate(Focus._fields)]
+        self._all = all_rules
+        texts = [(place, _Possible(name, rules)) for place, name in enumerate(_TEXTS_OF_A_FOCUS)]
         self._asked = [(place, possible) for place, possible in texts if possible]
         self._sets: dict[int, tuple[Rule, ...]] = {}
 
     def __missing__(self, focus: Focus) -> tuple[Rule, ...]:
+        if focus.manual is not None:
+            self[focus] = of_manual(focus.manual, self._all)
+            return self[focus]
         left = (1 << len(self._rules)) - 1
+        texts: tuple[str | None, ...] = focus[:-1]
         for place, possible in self._asked:
-            left &= possible[focus[place]]
+            left &= possible[texts[place]]
         met = self._sets.get(left)
         if met is None:
             met = tuple(rule for number, rule in enumerate(self._rules) if left >> number & 1)
@@ -231,9 +267,11 @@ def _current(rule: Rule, begin: int, zone: tzinfo) -> bool:
     return (rule.valid_from or day) <= day <= (rule.valid_to or day)
 
 
-def _first(rules: Sequence[Rule], zone: tzinfo) -> Callable[[Slice], Rule | None]:
-    """Return what gives the first of *rules* that a slice meets."""
-    met = _Met(rules)
+def _first(
+    rules: Sequence[Rule], zone: tzinfo, all_rules: Sequence[Rule] = ()
+) -> Callable[[Slice], Rule | None]:
+    """Return what gives the first of *rules* that a slice meets; *all_rules* complete manual records."""
+    met = _Met(rules, all_rules)
 
     def find(item: Slice) -> Rule | None:
         for rule in met[item[2]]:
@@ -246,8 +284,13 @@ def _first(rules: Sequence[Rule], zone: tzinfo) -> Callable[[Slice], Rule | None
 
 def matcher(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], Rule | None]:
     """Return what gives the rule that a slice is booked by, or None; dates are those of *zone*."""
+    return _first(ordered(rules), zone, rules)
+
+
+def ordered(rules: Iterable[Rule]) -> list[Rule]:
+    """Return those of *rules* that book, in the order in which they are asked."""
     booking = [rule for rule in rules if rule.project is not None]
-    return _first(sorted(booking, key=lambda rule: rule.layer), zone)
+    return sorted(booking, key=lambda rule: (not rule.always_active, rule.layer))
 
 
 def presence(rules: Sequence[Rule], zone: tzinfo = UTC) -> Callable[[Slice], bool] | None:
@@ -275,8 +318,9 @@ def describer(rule: Rule) -> Callable[[Focus], str]:
 
     def describe(focus: Focus) -> str:
         found = blank.copy()
+        texts: tuple[str | None, ...] = focus[:-1]
         for place, search in named:
-            hit = search(focus[place] or "")
+            hit = search(texts[place] or "")
             if hit is not None:
                 found.update((group, text) for group, text in hit.groupdict().items() if text)
         return " ".join(rule.description.format_map(found).split())

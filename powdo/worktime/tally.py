@@ -8,6 +8,7 @@ from datetime import tzinfo
 from powdo.worktime.activity import Slice
 from powdo.worktime.days import Days
 from powdo.worktime.intervals import SECOND, Interval
+from powdo.worktime.manual import marked
 from powdo.worktime.rules import Rule
 
 #: What time is counted for; None is time that no rule books.
@@ -25,6 +26,20 @@ def clipped(slices: Iterable[Slice], window: Interval) -> Iterator[Slice]:
             yield item
         elif begin < last and end > first:
             yield Slice(max(begin, first), min(end, last), focus)
+
+
+def parted(keys: Keys) -> Keys:
+    """Return what gives the keys of *keys*, with a mark for what was stated by hand and not measured."""
+
+    def told(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:
+        measured: list[Slice] = []
+        stated: list[Slice] = []
+        for item in slices:
+            (measured if item.focus.manual is None else stated).append(item)
+        yield from keys(measured)
+        yield from ((marked(key or "(unassigned)"), length) for key, length in keys(stated))
+
+    return told
 
 
 def by_app(slices: Iterable[Slice]) -> Iterator[tuple[Key, int]]:

@@ -7,6 +7,7 @@ Rules:
 - a block shorter than the minimum is none;
 - borders go to the nearest whole minute (or `rounding`), which keeps their order, so blocks never overlap;
 - nothing bridges or enters a *wall*: time that a person has settled by hand;
+- a manual record is a block of its own, as it was stated, and a wall for what was measured;
 - every active second is in a block or among the leftovers, once.
 """
 
@@ -19,10 +20,11 @@ from typing import NamedTuple
 
 from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import MINUTE, Interval, subtract, union
+from powdo.worktime.manual import marked
 from powdo.worktime.rules import Rule, describer
 from powdo.worktime.runs import Run, Runs
 
-ALGORITHM = "powdo-1"
+ALGORITHM = "powdo-2"
 _LONGEST_DESCRIPTION = 500
 
 _Booking = tuple[str | None, str, str, tuple[str, ...], bool | None]
@@ -52,11 +54,15 @@ class Block:
     billable: bool | None
     description: str
     source: str
+    manual: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """Active time in no block, the window that had most of it, and why: `no rule` or `too short`."""
+    """Active time in no block, the window that had most of it, and why.
+
+    *reason* is `no rule`, `too short`, or of a manual record `no activity`.
+    """
 
     begin: int
     end: int
@@ -180,6 +186,34 @@ def _leftover(run: Run, slices: Iterable[Slice]) -> Leftover:
     )
 
 
+def _stated(
+    slices: Iterable[Slice], find: Callable[[Slice], Rule | None], step: int
+) -> Iterator[Block | Leftover]:
+    """Yield manual *slices* as blocks, each as it was stated, or what nobody can book yet."""
+    for item in slices:
+        begin, end, focus = item
+        rule = find(item)
+        first, last = ((edge + step // 2) // step * step for edge in (begin, end))
+        if rule is None or rule.project is None or rule.activity is None or first >= last:
+            reason = "no activity" if first < last else "too short"
+            app, title = focus.app, focus.title
+            yield Leftover(begin=begin, end=end, active=end - begin, app=app, title=title, reason=reason)
+            continue
+        yield Block(
+            begin=first,
+            end=last,
+            active=end - begin,
+            customer=rule.customer,
+            project=rule.project,
+            activity=rule.activity,
+            tags=rule.tags,
+            billable=rule.billable,
+            description=marked(focus.title[:_LONGEST_DESCRIPTION]),
+            source=rule.name,
+            manual=True,
+        )
+
+
 def build(
     slices: Iterable[Slice],
     find: Callable[[Slice], Rule | None],
@@ -187,8 +221,28 @@ def build(
     walls: Iterable[Interval] = (),
 ) -> Sheet:
     """Return the blocks of sorted *slices*, booked by what *find* says, and what is left over."""
-    limits = limits or Limits()
-    barriers = union(walls)
+    items, limits, barriers = list(slices), limits or Limits(), union(walls)
+    stated = [item for item in items if item[2][-1] is not None]
+    if not stated:
+        return _measured(items, find, limits, barriers)
+    found = list(_stated(_outside(stated, barriers), find, limits.rounding))
+    covered = [Interval(begin, end) for begin, end, _ in stated]
+    rest = [item for item in items if item.focus.manual is None]
+    sheet = _measured(rest, find, limits, union([*barriers, *covered]))
+    blocks = [*sheet.blocks, *(item for item in found if isinstance(item, Block))]
+    leftovers = [*sheet.leftovers, *(item for item in found if isinstance(item, Leftover))]
+    return Sheet(
+        tuple(sorted(blocks, key=lambda block: block.begin)),
+        tuple(sorted(leftovers, key=lambda item: item.begin)),
+    )
+
+
+def _measured(
+    slices: Iterable[Slice],
+    find: Callable[[Slice], Rule | None],
+    limits: Limits,
+    barriers: list[Interval],
+) -> Sheet:
     items = list(_outside(slices, barriers) if barriers else slices)
     booked, bookings = _book(items, find)
     runs = Runs(items, [item.booking for item in booked], limits.merge_gap, barriers)

@@ -192,7 +192,7 @@ def test_reconcile_looks_at_everything(powdo: Run, store: Store, kimai: Double, 
         [record] = _records(powdo("kimai-sync", "--reconcile", *flags, env=_ADMIN))
         assert (record["action"], record["description"]) == ("updated", "Pages")
         was = record["was"]
-        assert isinstance(was, dict) and (was["description"], was["algorithm"]) == ("Website", "powdo-1")
+        assert isinstance(was, dict) and (was["description"], was["algorithm"]) == ("Website", "powdo-2")
     [record] = _records(powdo("kimai-sync", "--reconcile", env=_ADMIN))
     assert record["action"] == "unchanged"
 

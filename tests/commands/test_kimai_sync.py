@@ -84,7 +84,7 @@ def test_pending_takes_the_new_days_once(powdo: Run, store: Store, ana: Worker, 
         ("created", 3600, "ana", 1),
         ("created", 1800, "ana", 2),
     ]
-    assert records[0]["customer"] == "Initech" and records[0]["algorithm"] == "powdo-1"
+    assert records[0]["customer"] == "Initech" and records[0]["algorithm"] == "powdo-2"
     assert store.dirty(ana.id) == []
     assert _records(powdo("kimai-sync", "--pending", env=_TOKEN)) == []
     assert kimai.count("POST") == 2

@@ -16,6 +16,7 @@ from powdo.worktime.blocked import Blocked
 from powdo.worktime.book import Book
 from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import SECOND
+from powdo.worktime.manual import TAG, marked
 from powdo.worktime.reconcile import Listed, SentTimesheet, without_marker
 from powdo.worktime.timesheets import ALGORITHM, Block
 
@@ -77,6 +78,7 @@ def record(block: Block, user: str, booking: Booking | None = None) -> Timesheet
         description=block.description,
         source=block.source,
         algorithm=ALGORITHM,
+        manual=block.manual or None,
     )
 
 
@@ -94,6 +96,7 @@ def as_block(row: SentTimesheet, listed: Listed | None, booking: Booking) -> Blo
         billable=row.billable,
         description=without_marker(listed.description) if listed else row.description,
         source="",
+        manual=TAG in row.tags and row.description.endswith(marked("")),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.control import Controls
+from powdo.adapters.outbox.statements import Statements
 from powdo.errors import BadRecordError, CannotCreateError, OutputError
 from powdo.records import Bundle, Capture
 from powdo.settings.paths import fsync_path
@@ -65,7 +66,7 @@ def _advance(db: sqlite3.Connection, cursors: Mapping[tuple[str, str], int]) -> 
     )
 
 
-class Captures(Controls):
+class Captures(Controls, Statements):
     """The captures of the outbox and how far each has come."""
 
     # --- devices and cursors ---
@@ -102,11 +103,18 @@ class Captures(Controls):
         return 1 if rows[0]["last"] is None else int(rows[0]["last"]) + 1
 
     def add_capture(
-        self, capture: Capture, staging: Path, cursors: Mapping[tuple[str, str], int], *, now: int
+        self,
+        capture: Capture,
+        staging: Path,
+        cursors: Mapping[tuple[str, str], int],
+        *,
+        now: int,
+        stated: Sequence[str] = (),
     ) -> None:
         """Make *capture* durable: its folder from *staging*, its row and *cursors* in one transaction.
 
-        The files in *staging* must be on disk (fsync) already; hold the lock `capture`.
+        The manual records *stated* are marked as taken in it too. The files in *staging* must be on disk
+        (fsync) already; hold the lock `capture`.
         """
         try:
             fsync_path(staging)
@@ -128,6 +136,9 @@ class Captures(Controls):
                 ),
             )
             _advance(db, cursors)
+            db.executemany(
+                "UPDATE manual SET capture = ? WHERE id = ?", [(capture.id, name) for name in stated]
+            )
 
     def advance(self, cursors: Mapping[tuple[str, str], int]) -> None:
         """Store *cursors* without a capture: what lies before them is never captured."""

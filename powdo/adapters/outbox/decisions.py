@@ -67,6 +67,7 @@ class Decisions(Captures):
                 "attempts = 0, retry_at = 0 WHERE id = ?",
                 (capture_id,),
             )
+            db.execute("DELETE FROM manual WHERE capture = ?", (capture_id,))
         self._destroy(capture_id)
         # An old page there still holds the key.
         if self._query("PRAGMA wal_checkpoint(TRUNCATE)")[0]["busy"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from powdo.adapters.activitywatch.reading import Reading, Wanted
     from powdo.adapters.activitywatch.rest import ActivityWatch
     from powdo.adapters.outbox import Outbox
+    from powdo.adapters.outbox.statements import Statement
     from powdo.adapters.screen import Screenshot
     from powdo.adapters.staging import Staging
     from powdo.records import Capture
     from powdo.worktime.cutting import Allowed
+    from powdo.worktime.flood import Bucket
     from powdo.worktime.hours import Control
     from powdo.worktime.manifest import Manifest
     from powdo.worktime.privacy import Privacy
@@ -35,6 +37,8 @@ _HINTS = {
 }
 
 _SECOND = 1_000_000
+#: More manual records than these wait for the capture after.
+_MOST_STATED = 500
 #: Seconds that a screenshot waits for ActivityWatch's word on whether anybody is there.
 _PATIENCE = 5.0
 
@@ -48,6 +52,7 @@ class Tick:
         self._screenshots: tuple[Screenshot, ...] = ()
         self._reading: Reading | None = None
         self._parts: list[Allowed] = []
+        self._stated: list[Statement] = []
 
     def _privacy(self) -> Privacy:
         from powdo.worktime.privacy import Privacy
@@ -158,8 +163,9 @@ class Tick:
     def keep(self, outbox: Outbox, *, dry_run: bool) -> None:
         """Make the capture durable, then write its record; with nothing to record be silent."""
         self._obey(outbox)
+        self._take_statements(outbox)
         cursors = self._reading.cursors if self._reading else {}
-        if not self._screenshots and not self._parts:
+        if not self._screenshots and not self._parts and not self._stated:
             if cursors and not dry_run:
                 outbox.advance(cursors)
             return
@@ -179,7 +185,8 @@ class Tick:
         record = _record(manifest, outbox.capture_path(capture_id))
         with signals.deferred():
             if folder is not None:
-                outbox.add_capture(record, folder, cursors, now=int(now))
+                stated = [one.id for one in self._stated]
+                outbox.add_capture(record, folder, cursors, now=int(now), stated=stated)
             self._run.emit(record)
 
     def _obey(self, outbox: Outbox) -> None:
@@ -206,6 +213,12 @@ class Tick:
         told = {reason for part in self._parts for reason in part.reasons}
         self.absent += [("activity", reason) for reason in sorted(told, reverse=True)]
 
+    def _take_statements(self, outbox: Outbox) -> None:
+        """Take what the worker stated by hand; in a pause and outside the hours it waits."""
+        now = time.time_ns() // 1000
+        if self._control(outbox, now).state(now) == "on":
+            self._stated = outbox.statements(waiting=True)[:_MOST_STATED]
+
     def _fill(self, staging: Staging, outbox: Outbox, capture_id: str) -> Manifest:
         """Return the manifest of the capture, written with all its files."""
         from powdo.settings.desktop import time_zone
@@ -213,10 +226,13 @@ class Tick:
 
         for part in self._parts:
             staging.add_bucket(part.bucket, part.begin, part.end)
+        device = outbox.device(self._run.settings.identity.user or "")
+        if self._stated:
+            bucket, begin, end = stated_bucket(self._stated, device)
+            staging.add_bucket(bucket, begin, end)
         for shot in self._screenshots:
             size = {"width": shot.width, "height": shot.height}
             staging.add_screenshot(shot.data, shot.kind, time=shot.time, monitor=shot.monitor, **size)
-        device = outbox.device(self._run.settings.identity.user or "")
         return staging.finish(
             capture_id=capture_id,
             device=device,
@@ -225,6 +241,16 @@ class Tick:
             absent=self.absent,
             salt=os.urandom(16).hex(),
         )
+
+
+def stated_bucket(stated: Sequence[Statement], device: str) -> tuple[Bucket, int, int]:
+    """Return the bucket of the manual records *stated*, and the seconds [begin, end) it covers."""
+    from powdo.worktime import manual
+    from powdo.worktime.flood import Bucket, BucketEvent
+
+    events = [BucketEvent(one.begin * _SECOND, one.end * _SECOND, one.manual.data()) for one in stated]
+    bucket = Bucket(manual.BUCKET, manual.BUCKET_TYPE, manual.CLIENT, "", tuple(events), device)
+    return bucket, min(one.begin for one in stated), max(one.end for one in stated)
 
 
 def _record(manifest: Manifest, path: Path) -> Capture:

@@ -202,7 +202,9 @@ def _keys(by: str, book: Book, worker: Worker) -> Keys:
     if by == "app":
         return tally.by_app
     if by == "day":
-        return tally.by_day(book.zone, book.day_start)
-    if by == "worker":
-        return lambda slices: ((worker.name, item.end - item.begin) for item in slices)
-    return tally.by_booking(matcher(book.rules, book.zone), by)
+        keys: Keys = tally.by_day(book.zone, book.day_start)
+    elif by == "worker":
+        keys = lambda slices: ((worker.name, item.end - item.begin) for item in slices)  # noqa: E731  # as short as it is
+    else:
+        keys = tally.by_booking(matcher(book.rules, book.zone), by)
+    return tally.parted(keys)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from powdo.errors import BadRecordError, BusyError, PeerProtocolError
+from powdo.errors import BadRecordError, BusyError, PeerProtocolError, RefusedError
 from powdo.options import Run, command, filter_options, pending_option
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def acknowledge(run: Run, files: tuple[str, ...], pending: bool) -> None:
     """
     taker = _Taker(run)
     try:
+        taker.expire()
         run.stage(
             files,
             taker.handle,
@@ -51,6 +52,7 @@ def acknowledge(run: Run, files: tuple[str, ...], pending: bool) -> None:
             pending=taker.pending if pending else None,
             next_retry=taker.next_retry,
         )
+        taker.tell()
     finally:
         taker.close()
 
@@ -74,6 +76,42 @@ class _Taker:
             self._inbox.release(wrap)
         self._inbox.close()
         self._outbox.close()
+
+    # --- what receipts, and their absence, lead to ---
+
+    def expire(self) -> None:
+        """Destroy bundles and keys whose receipt came [worker] keep_days ago; what is in use waits."""
+        now = int(time.time())
+        self._outbox.set_right(now=now)
+        before = now - self._run.settings.worker.keep_days * 86_400
+        try:
+            with self._outbox.lock("upload", timeout=0), self._outbox.lock("wrap", timeout=0):
+                gone = self._outbox.expire(before=before)
+        except BusyError as error:
+            self._run.console.debug(f"nothing removed: {error.message}")
+            return
+        if gone:
+            self._run.console.info(f"bundles that the DVM has, removed here: {len(gone)}")
+
+    def tell(self) -> None:
+        """Tell a person, once, of bundles for which no receipt came however often they were sent."""
+        from powdo.adapters.outbox import RESENDS
+
+        after = self._run.settings.worker.resend_after
+        late = [
+            item.id
+            for item in self._outbox.unanswered(now=int(time.time()), after=after)
+            if item.overdue and not item.told
+        ]
+        if late:
+            self._run.fail(
+                RefusedError(
+                    f"no receipt came for {len(late)} bundles, each sent {RESENDS + 1} times",
+                    hint="ask the operator; `powdo status --bundles` names them, "
+                    "`powdo outbox resend ID` sends one again",
+                )
+            )
+            self._outbox.mark_person_told(late)
 
     # --- the queue ---
 

@@ -64,6 +64,8 @@ def show(run: Run, capture_id: str, into: str | None, json: bool, headers: bool)
     entry = store.known(capture_id)
     if entry.state == "withheld":
         raise BadRecordError(f"capture '{capture_id}' was dropped: there is nothing left to show")
+    if entry.bundle is not None and entry.key is None:
+        raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more: the DVM has it")
     contents, folder = _contents(store, entry)
     if into is not None:
         folder = Path(into)

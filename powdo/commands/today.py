@@ -61,6 +61,10 @@ def _buckets(outbox: Outbox, entry: Entry) -> list[Bucket]:
 
     if entry.state in _WITHHELD:
         return []
+    if entry.bundle is not None and entry.key is None:
+        from powdo.errors import BadRecordError
+
+        raise BadRecordError("its bundle is not kept any more: the DVM has it")
     if entry.bundle is None or entry.key is None:
         return of_folder(outbox.capture_path(entry.capture.id)).buckets()
     return of_bundle(entry.bundle, entry.key).buckets()

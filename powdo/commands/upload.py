@@ -42,7 +42,7 @@ def upload(run: Run, files: tuple[str, ...], pending: bool, timeout: float, dry_
 
     Reads bundle records, writes them with their blobs: one descriptor a server.
     """
-    uploader = _Uploader(run, timeout)
+    uploader = _Uploader(run, timeout, dry=dry_run)
     run.stage(
         files,
         uploader.show if dry_run else uploader.handle,
@@ -55,11 +55,12 @@ def upload(run: Run, files: tuple[str, ...], pending: bool, timeout: float, dry_
 class _Uploader:
     """One run of the command: the outbox, and a client a server, made when first needed."""
 
-    def __init__(self, run: Run, timeout: float) -> None:
+    def __init__(self, run: Run, timeout: float, *, dry: bool) -> None:
         from powdo.adapters.outbox import Outbox
 
         self._run = run
         self._timeout = timeout
+        self._dry = dry
         self._outbox = Outbox(run.settings.state_dir)
         self._clients: list[BlossomClient] = []
         self._away: dict[str, tuple[float, PeerAwayError]] = {}
@@ -75,12 +76,25 @@ class _Uploader:
     def pending(self) -> Iterator[dict[str, Any]]:
         """Yield what waits, at the start all of it, later what is due, until the server is found away."""
         first, self._started = not self._started, True
+        if first and not self._dry:
+            self._send_again()
         for entry in self._outbox.waiting("upload", due=None if first else int(time.time())):
             if self._rest(self._run.settings.worker.blossom[0]) is not None:
                 self._run.console.info("the other bundles wait until the server is back")
                 return
             if entry.bundle is not None:
                 yield entry.bundle.to_json()
+
+    def _send_again(self) -> None:
+        """Let wait what no receipt covers; only at the start, since a run does everything once."""
+        after, now = self._run.settings.worker.resend_after, int(time.time())
+        self._outbox.set_right(now=now)
+        if not self._outbox.unanswered(now=now, after=after):
+            return
+        with self._outbox.lock("upload"), self._outbox.lock("wrap"):
+            again = self._outbox.resend_due(now=now, after=after)
+        if again:
+            self._run.console.info(f"no receipt has come for {len(again)} bundles, which are sent again")
 
     def next_retry(self) -> float | None:
         """Return the unix time of the next try, or None."""

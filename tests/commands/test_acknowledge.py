@@ -43,6 +43,7 @@ class Worker:
         store = Keystore(world / "data" / "keystore.json")
         self.identity, self.access = store.unlock("ana", master), store.unlock("ana-access", master)
         self.world = world
+        self.powdo = powdo
         self.outbox = Outbox(world / "state")
         self._capfd = capfd
         record = capture(self.outbox, DEVICE, now=int(time.time()))
@@ -180,7 +181,7 @@ def test_a_receipt_may_come_before_publish_has_noted_its_ok(
     worker = Worker(powdo, own_world, capfd)
     worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
     assert worker.state == ("acknowledged", None)
-    assert worker.outbox.unpublished(now=int(time.time())) == []
+    assert list(worker.outbox.unpublished(now=int(time.time()))) == []
 
 
 # --- what is refused
@@ -274,3 +275,85 @@ def test_pending_takes_what_listen_left(worker: Worker) -> None:
     assert (status, record["id"]) == (0, worker.id)
     assert worker.take(pending=True) == (0, [], "")
     inbox.close()
+
+
+# --- what receipts, and their absence, lead to
+
+
+def _status(worker: Worker, *flags: str) -> list[JsonEvent]:
+    done = worker.powdo("status", "--json", *flags)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _rows(worker: Worker) -> dict[str, JsonEvent]:
+    return {row["what"]: row for row in _status(worker)}
+
+
+def test_a_person_is_told_once_that_no_receipt_comes(worker: Worker) -> None:
+    """After the last waiting one message says so, with 69; then only `status` does."""
+    long_ago = int(time.time()) - 30 * 86_400
+    with worker.outbox._transaction() as db:
+        db.execute("UPDATE wrap SET published = ?", (long_ago,))
+        db.execute("INSERT INTO resent VALUES (?, 4, 0)", (worker.id,))
+    status, _, err = worker.take()
+    assert status == 69
+    assert "no receipt came for 1 bundles, each sent 5 times" in err
+    assert worker.take() == (0, [], "")
+    assert _rows(worker)["needs a person"]["detail"] == "no receipt: 1"
+    (row,) = _status(worker, "--bundles")
+    assert (row["state"], row["detail"]) == ("published", "no receipt, sent 5 times: needs a person")
+
+
+def test_status_tells_when_it_is_sent_again(worker: Worker) -> None:
+    """What waits for its receipt is told with the day on which it is sent again."""
+    row = _rows(worker)["published"]
+    assert (row["count"], row["detail"]) == (1, None)
+    assert row["next"] > row["since"]
+    assert "needs a person" not in _rows(worker)
+
+
+def test_status_tells_what_the_dvm_says(worker: Worker) -> None:
+    """A refusal stands there with its reason, among what needs a person; a receipt ends that."""
+    worker.take(worker.wrapped(refusal().to_rumor(DVM.pubkey, RECEIVED)))
+    rows = _rows(worker)
+    assert (rows["rejected"]["count"], rows["rejected"]["detail"]) == (1, "too large")
+    assert rows["needs a person"]["detail"] == "refused: 1"
+    (row,) = _status(worker, "--bundles")
+    assert (row["id"], row["state"], row["detail"]) == (worker.id, "rejected", "too large")
+    worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
+    rows = _rows(worker)
+    assert (rows["acknowledged"]["count"], rows["rejected"]["count"]) == (1, 0)
+    assert "needs a person" not in rows
+
+
+def test_what_is_kept_no_longer_goes(worker: Worker) -> None:
+    """With keep_days = 0 the next run removes bundle and key; what is left to show is the receipt."""
+    config = worker.world / "powdo.toml"
+    config.write_text(config.read_text().replace("[worker]", "[worker]\nkeep_days = 0"))
+    worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
+    path = worker.outbox.bundle_path(worker.id)
+    assert path.is_file()
+    with worker.outbox.lock("upload"):
+        assert worker.take() == (0, [], "")  # an upload is under way
+    assert path.is_file()
+    worker.take()
+    assert not path.exists()
+    done = worker.powdo("outbox", "show", worker.id)
+    assert done.returncode == 65
+    assert b"not kept any more" in done.stderr
+    (record,) = map(json.loads, worker.powdo("outbox", "receipts", worker.id).stdout.splitlines())
+    assert record["statement"]["pubkey"] == DVM.pubkey
+    assert worker.powdo("outbox", "receipts").stdout == worker.powdo("outbox", "receipts", worker.id).stdout
+
+
+def test_upload_sends_again_what_no_receipt_covers(worker: Worker) -> None:
+    """`upload --pending` lets it wait again, and asks the server; a dry run changes nothing."""
+    with worker.outbox._transaction() as db:
+        db.execute("UPDATE wrap SET published = ?", (int(time.time()) - 2 * 86_400,))
+    config = worker.world / "powdo.toml"
+    config.write_text(config.read_text().replace("[worker]", '[worker]\nblossom = ["http://127.0.0.1:9"]'))
+    assert worker.powdo("upload", "-n", "--pending").returncode == 0
+    assert worker.state == ("published", None)
+    assert worker.powdo("upload", "--pending").returncode != 0  # there is no server
+    assert worker.state[0] == "bundled"

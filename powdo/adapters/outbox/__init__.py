@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from powdo.adapters.outbox.captures import Entry
 from powdo.adapters.outbox.overview import Queue
+from powdo.adapters.outbox.resending import RESENDS, Unanswered
 from powdo.adapters.outbox.wraps import STALE_WRAP_SECONDS, Delivery, Outbox, Wrap
 
-__all__ = ["STALE_WRAP_SECONDS", "Delivery", "Entry", "Outbox", "Queue", "Wrap"]
+__all__ = ["RESENDS", "STALE_WRAP_SECONDS", "Delivery", "Entry", "Outbox", "Queue", "Unanswered", "Wrap"]

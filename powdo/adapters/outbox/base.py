@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS wrap (
 );
 CREATE INDEX IF NOT EXISTS wrap_capture ON wrap (capture);
 CREATE INDEX IF NOT EXISTS wrap_unpublished ON wrap (created) WHERE published IS NULL;
+CREATE INDEX IF NOT EXISTS wrap_published ON wrap (published) WHERE published IS NOT NULL;
 CREATE TABLE IF NOT EXISTS delivery (
     wrap TEXT NOT NULL, relay TEXT NOT NULL, accepted INTEGER NOT NULL, message TEXT NOT NULL,
     at INTEGER NOT NULL, PRIMARY KEY (wrap, relay)
@@ -60,6 +61,9 @@ CREATE INDEX IF NOT EXISTS sent_capture ON sent (capture);
 CREATE TABLE IF NOT EXISTS receipt (
     capture TEXT NOT NULL REFERENCES capture (id), dvm TEXT NOT NULL, stored INTEGER NOT NULL,
     record TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (capture, dvm)
+);
+CREATE TABLE IF NOT EXISTS resent (
+    capture TEXT PRIMARY KEY REFERENCES capture (id), times INTEGER NOT NULL, told INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS receipt_at ON receipt (at) WHERE stored;
 """

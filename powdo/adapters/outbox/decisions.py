@@ -1,9 +1,6 @@
-"""What a person decides on a capture: to release it, to destroy it, to send it again."""
+"""What a person decides on a capture: to release it, to destroy it."""
 
 from __future__ import annotations
-
-import json
-from dataclasses import replace
 
 from powdo.adapters.outbox.captures import Captures, Entry, remove_folder
 from powdo.errors import BadRecordError, OutputError, RetryLaterError
@@ -11,7 +8,6 @@ from powdo.settings.paths import fsync_path
 
 #: A key that was sealed may be on its way; before that nobody else can open a bundle.
 _UNSENT = ("captured", "bundled", "uploaded")
-_RESENT = ("uploaded", "wrapped", "published", "acknowledged", "rejected")
 
 
 class Decisions(Captures):
@@ -102,27 +98,3 @@ class Decisions(Captures):
         """Store that the bundle of *carrier* carries the links of *captures*; hold the lock `bundle`."""
         with self._transaction() as db:
             db.executemany("INSERT OR IGNORE INTO told VALUES (?, ?)", [(item, carrier) for item in captures])
-
-    # --- resend ---
-
-    def resend(self, capture_id: str) -> None:
-        """Make the bundle of *capture_id* wait for upload and wrap again.
-
-        Hold the locks `upload` and `wrap`. Raises: BadRecordError.
-        """
-        entry = self.known(capture_id)
-        if entry.state == "bundled":
-            return  # it waits already
-        if entry.state not in _RESENT or entry.bundle is None:
-            raise BadRecordError(f"capture '{capture_id}' is '{entry.state}' and was not sent")
-        if not self.bundle_path(capture_id).is_file():
-            raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more")
-        with self._transaction() as db:
-            if entry.state != "uploaded":
-                db.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (capture_id,))
-            db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
-            db.execute(
-                "UPDATE capture SET state = 'bundled', bundle = ?, attempts = 0, retry_at = 0, error = NULL "
-                "WHERE id = ?",
-                (json.dumps(replace(entry.bundle, blobs=()).to_json()), capture_id),
-            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from powdo.adapters.outbox.captures import Entry
-from powdo.adapters.outbox.receipts import Receipts
+from powdo.adapters.outbox.resending import Resending
 
 if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval
@@ -33,7 +33,7 @@ class Queue(NamedTuple):
     error: str | None
 
 
-class Overview(Receipts):
+class Overview(Resending):
     """What `status` and `today` ask."""
 
     def queues(self) -> list[Queue]:
@@ -64,6 +64,14 @@ class Overview(Receipts):
             error=errors[0]["error"] if errors else None,
         )
 
+    def latest_refusal(self) -> str | None:
+        """Return why the DVM refuses the capture it refused last, None when it refuses none."""
+        rows = self._query(
+            "SELECT error FROM receipt JOIN capture ON capture.id = receipt.capture "
+            "WHERE capture.state = 'rejected' ORDER BY receipt.at DESC LIMIT 1"
+        )
+        return rows[0]["error"] if rows else None
+
     def held(self, since: int) -> tuple[int, int | None]:
         """Return how many captures made after the unix second *since* nobody released, and the oldest's."""
         rows = self._query(
@@ -72,6 +80,10 @@ class Overview(Receipts):
             since,
         )
         return rows[0]["count"], rows[0]["oldest"]
+
+    def released(self) -> frozenset[str]:
+        """Return the ids of captures that somebody released though they were held."""
+        return frozenset(row["capture"] for row in self._query("SELECT capture FROM released"))
 
     def last_capture(self) -> Entry | None:
         """Return the capture that was made last, or None."""

@@ -75,3 +75,4 @@ def _acknowledge(db: sqlite3.Connection, capture_id: str) -> None:
         (capture_id,),
     )
     db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
+    db.execute("DELETE FROM resent WHERE capture = ?", (capture_id,))

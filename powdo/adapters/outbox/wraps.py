@@ -105,8 +105,10 @@ class Outbox(Overview):
             "SELECT EXISTS (SELECT 1 FROM capture WHERE created > ?) OR EXISTS (SELECT 1 FROM capture "
             "WHERE state IN ('captured', 'bundled', 'uploaded') AND attempts > 0 AND retry_at > ?) OR EXISTS "
             "(SELECT 1 FROM wrap WHERE published IS NULL AND created > ?) OR EXISTS "
-            "(SELECT 1 FROM wrap WHERE published IS NULL AND attempts > 0 AND retry_at > ?) AS any",
-            *(ahead, late, ahead, late),
+            "(SELECT 1 FROM wrap WHERE published IS NULL AND attempts > 0 AND retry_at > ?) OR EXISTS "
+            "(SELECT 1 FROM wrap WHERE published > ?) OR EXISTS "
+            "(SELECT 1 FROM receipt WHERE stored AND at > ?) AS any",
+            *(ahead, late, ahead, late, ahead, ahead),
         )
         if not found[0]["any"]:
             return
@@ -117,6 +119,8 @@ class Outbox(Overview):
             stale = now - STALE_WRAP_SECONDS - 1
             db.execute("UPDATE wrap SET created = ? WHERE created > ? AND published IS NULL", (stale, ahead))
             db.execute("UPDATE wrap SET retry_at = ? WHERE retry_at > ?", (now, late))
+            db.execute("UPDATE wrap SET published = ? WHERE published > ?", (now, ahead))
+            db.execute("UPDATE receipt SET at = ? WHERE at > ?", (now, ahead))
 
     def stale_captures(self, *, now: int) -> list[str]:
         """Return the ids of captures with an unpublished wrap older than STALE_WRAP_SECONDS."""

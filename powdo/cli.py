@@ -29,6 +29,7 @@ COMMANDS = {
     "init": "Write a configuration, a master key and the keys of a worker, operator or server.",
     "doctor": "Try every part of this side and tell what to do about those that fail.",
     "keys": "Make, show, import, export, rotate, delete and audit the keys of users in custody.",
+    "event": "Write signed events: profile, note, booking, shift, reward, membership, lists, deletion.",
     "capture": "Take one look at screen and buckets and keep it in the outbox.",
     "bundle": "Encrypt captures into bundles.",
     "upload": "Put bundles on the Blossom servers.",

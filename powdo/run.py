@@ -66,7 +66,12 @@ class Run:
 
     def key(self, user: str) -> SecretKey:
         """Return the unlocked key of *user*, for a `with` block that wipes it. Raises: KeyRejectedError."""
-        return self.keystore.unlock(user, self.settings.master_key())
+        return self.keystore.unlock(user, self._master)
+
+    @cached_property
+    def _master(self) -> bytes:
+        """The master key, read once: a command that writes it may take its time."""
+        return self.settings.master_key()
 
     @cached_property
     def keystore(self) -> Custody:

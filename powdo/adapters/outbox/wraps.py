@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
-from powdo.adapters.outbox.overview import Overview
+from powdo.adapters.outbox.events import Events
 
 #: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
 STALE_WRAP_SECONDS = 24 * 3600
@@ -46,7 +46,7 @@ def _wrap(row: sqlite3.Row) -> Wrap:
     )
 
 
-class Outbox(Overview):
+class Outbox(Events):
     """The whole outbox."""
 
     def add_wraps(

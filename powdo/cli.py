@@ -35,6 +35,7 @@ COMMANDS = {
     "upload": "Put bundles on the Blossom servers.",
     "wrap": "Seal and gift-wrap uploaded bundles for their recipients.",
     "publish": "Send signed events to the relays.",
+    "review": "Show on a page what the outbox holds, before it is sent.",
     "outbox": "Show what waits on the worker's side; release, drop or resend captures; show receipts.",
     "pause": "Capture nothing from now on, for a while or until `powdo resume`.",
     "resume": "End a pause; with --for capture outside the hours too.",

@@ -79,6 +79,18 @@ def of_folder(folder: Path) -> Contents:
     return Contents(read)
 
 
+def of_capture(folder: Path, bundle: Bundle | None, key_hex: str | None) -> Contents:
+    """Return the contents of a capture: of its *bundle* if it has one, else of its *folder*.
+
+    Raises: InputMissingError, BadRecordError, also when the bundle is not kept any more.
+    """
+    if bundle is None:
+        return of_folder(folder)
+    if key_hex is None:
+        raise BadRecordError(f"the bundle of '{bundle.id}' is not kept any more: the DVM has it")
+    return of_bundle(bundle, key_hex)
+
+
 def of_bundle(bundle: Bundle, key_hex: str) -> Contents:
     """Return the contents of *bundle*, whose key is *key_hex*. Raises: InputMissingError, BadRecordError."""
     import pyzipper  # not for captures that are still in plain text

@@ -13,7 +13,7 @@ from powdo.options import Run, command, dry_run_option, group, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.contents import Contents
-    from powdo.adapters.outbox import Entry, Outbox
+    from powdo.adapters.outbox import Outbox
 
 
 @group("outbox")
@@ -57,6 +57,7 @@ def show(run: Run, capture_id: str, into: str | None, json: bool, headers: bool)
 
     A bundle is opened in memory with its key in the outbox.
     """
+    from powdo.adapters.contents import of_capture
     from powdo.adapters.outbox import Outbox
     from powdo.errors import BadRecordError
 
@@ -64,51 +65,23 @@ def show(run: Run, capture_id: str, into: str | None, json: bool, headers: bool)
     entry = store.known(capture_id)
     if entry.state == "withheld":
         raise BadRecordError(f"capture '{capture_id}' was dropped: there is nothing left to show")
-    if entry.bundle is not None and entry.key is None:
-        raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more: the DVM has it")
-    contents, folder = _contents(store, entry)
+    folder = store.capture_path(capture_id) if entry.bundle is None else None
+    contents = of_capture(store.capture_path(capture_id), entry.bundle, entry.key)
     if into is not None:
         folder = Path(into)
         contents.unpack(folder)
     run.table(list(_rows(contents, folder)), json=json, headers=headers)
 
 
-def _contents(store: Outbox, entry: Entry) -> tuple[Contents, Path | None]:
-    """Return what *entry* holds, and the folder in which it lies in plain text, if it does."""
-    from powdo.adapters.contents import of_bundle, of_folder
-
-    if entry.bundle is not None and entry.key is not None:
-        return of_bundle(entry.bundle, entry.key), None
-    folder = store.capture_path(entry.capture.id)
-    return of_folder(folder), folder
-
-
 def _rows(contents: Contents, folder: Path | None) -> Iterator[dict[str, Any]]:
-    from powdo.lines import encode_json
+    from powdo.worktime.telling import told
 
     for shot in contents.manifest.screenshots:
         yield _row("screenshot", str(folder / shot.file) if folder else shot.file, "", None)
-    lengths: dict[tuple[str, str, str], int] = {}
-    for bucket in contents.buckets():
-        for event in bucket.events:
-            rest = dict(event.data)
-            name = rest.pop(_NAMES.get(bucket.type, ""), "")
-            text = next(iter(rest.values())) if len(rest) == 1 else encode_json(rest) if rest else ""
-            key = (bucket.type, str(name), str(text))
-            lengths[key] = lengths.get(key, 0) + event.end - event.begin
-    for (kind, name, text), length in sorted(lengths.items(), key=lambda item: (item[0][0], -item[1])):
-        yield _row(kind, name, text, length / 1_000_000)
+    for line in told(contents.buckets()):
+        yield _row(line.kind, line.name, line.text, line.length / 1_000_000)
     for absent in contents.manifest.absent:
         yield _row("absent", absent.what, absent.reason, None)
-
-
-#: What a bucket event of each type is about first of all.
-_NAMES = {
-    "currentwindow": "app",
-    "web.tab.current": "url",
-    "app.editor.activity": "file",
-    "afkstatus": "status",
-}
 
 
 def _row(what: str, name: str, text: str, seconds: float | None) -> dict[str, Any]:

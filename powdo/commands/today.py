@@ -45,6 +45,7 @@ def _slices(run: Run, outbox: Outbox, entries: list[Entry], day: Interval) -> li
     """Return the active time of *day* in *entries*; what cannot be opened is told."""
     from powdo.errors import BadRecordError, InputMissingError
     from powdo.worktime.activity import active
+    from powdo.worktime.flood import joined
     from powdo.worktime.tally import clipped
 
     buckets: list[Bucket] = []
@@ -53,33 +54,15 @@ def _slices(run: Run, outbox: Outbox, entries: list[Entry], day: Interval) -> li
             buckets += _buckets(outbox, entry)
         except (BadRecordError, InputMissingError) as error:
             run.console.warning(f"capture '{entry.capture.id}' is left out: {error.message}")
-    return list(clipped(active(_joined(buckets)), day))
+    return list(clipped(active(joined(buckets)), day))
 
 
 def _buckets(outbox: Outbox, entry: Entry) -> list[Bucket]:
-    from powdo.adapters.contents import of_bundle, of_folder
+    from powdo.adapters.contents import of_capture
 
     if entry.state in _WITHHELD:
         return []
-    if entry.bundle is not None and entry.key is None:
-        from powdo.errors import BadRecordError
-
-        raise BadRecordError("its bundle is not kept any more: the DVM has it")
-    if entry.bundle is None or entry.key is None:
-        return of_folder(outbox.capture_path(entry.capture.id)).buckets()
-    return of_bundle(entry.bundle, entry.key).buckets()
-
-
-def _joined(buckets: list[Bucket]) -> list[Bucket]:
-    """Return each bucket once, with its events from all captures."""
-    from dataclasses import replace
-
-    found: dict[tuple[str, str], Bucket] = {}
-    for bucket in buckets:
-        known = found.get((bucket.device, bucket.id))
-        events = bucket.events if known is None else known.events + bucket.events
-        found[bucket.device, bucket.id] = replace(bucket, events=events)
-    return list(found.values())
+    return of_capture(outbox.capture_path(entry.capture.id), entry.bundle, entry.key).buckets()
 
 
 def _activity(slices: list[Slice]) -> list[dict[str, Any]]:

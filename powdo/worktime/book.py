@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Protocol
 from powdo.worktime.activity import Bucket, Slice, active, kinds_needed
 from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import DAY, MINUTE, SECOND, Interval, union
+from powdo.worktime.manual import marked
 from powdo.worktime.rules import Rule, fields, matcher, presence
 from powdo.worktime.timesheets import Limits, Sheet, build
 
@@ -37,6 +38,21 @@ class Book:
     def slices(self, buckets: Sequence[Bucket]) -> list[Slice]:
         """Return the active time in *buckets*, with what the rules count as present."""
         return active(buckets, presence(self.rules, self.zone))
+
+    def labels(self) -> Callable[[Slice], str | None]:
+        """Return what names the customer and project that a slice is booked on, or gives None.
+
+        What was stated by hand is marked, and never None.
+        """
+        find = matcher(self.rules, self.zone)
+
+        def label(item: Slice) -> str | None:
+            rule, manual = find(item), item.focus.manual
+            booked = rule or manual
+            name = None if booked is None else " / ".join(filter(None, (booked.customer, booked.project)))
+            return name if manual is None else marked(name or "")
+
+        return label
 
     def sheet(self, slices: Iterable[Slice], walls: Iterable[Interval] = ()) -> Sheet:
         """Return the blocks of *slices* that stay clear of *walls*."""

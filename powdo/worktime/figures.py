@@ -43,18 +43,22 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """One day's active time: *spent* by label in microseconds, the longest *windows*, what to draw."""
+    """One day's time: *spent* by label in microseconds, the longest *windows*, what to draw.
+
+    What was *stated* by hand is part of it, under labels of its own.
+    """
 
     day: date
     span: Interval
     stretches: tuple[Stretch, ...]
     spent: Mapping[Label, int]
     windows: tuple[Window, ...]
+    stated: int = 0
 
     @property
     def active(self) -> int:
-        """Return all active time of the day."""
-        return sum(self.spent.values())
+        """Return the time of the day that was measured."""
+        return sum(self.spent.values()) - self.stated
 
 
 class _Open:
@@ -65,9 +69,11 @@ class _Open:
         self.stretches: list[Stretch] = []
         self.spent: dict[Label, int] = {}
         self.windows: dict[tuple[str, str, Label], int] = {}
+        self.stated = 0
 
     def add(self, begin: int, end: int, focus: Focus, label: Label) -> None:
         self.spent[label] = self.spent.get(label, 0) + end - begin
+        self.stated += end - begin if focus.manual is not None else 0
         window = focus.app, focus.title, label
         self.windows[window] = self.windows.get(window, 0) + end - begin
         last = self.stretches[-1] if self.stretches else None
@@ -84,6 +90,7 @@ class _Open:
             stretches=tuple(self.stretches),
             spent=self.spent,
             windows=tuple(Window(*window, length) for window, length in longest[:WINDOWS]),
+            stated=self.stated,
         )
 
 

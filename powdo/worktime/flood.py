@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -55,6 +55,16 @@ class Bucket:
     hostname: str
     events: tuple[BucketEvent, ...]
     device: str = ""
+
+
+def joined(buckets: Iterable[Bucket]) -> list[Bucket]:
+    """Return each of *buckets* once, with its events from all captures."""
+    found: dict[tuple[str, str], Bucket] = {}
+    for bucket in buckets:
+        known = found.get((bucket.device, bucket.id))
+        events = bucket.events if known is None else known.events + bucket.events
+        found[bucket.device, bucket.id] = replace(bucket, events=events)
+    return list(found.values())
 
 
 #: Names the kinds of buckets that are needed, told the kind of each.

@@ -34,8 +34,13 @@ class Page:
 
     @property
     def active(self) -> int:
-        """Return the active time of the day."""
+        """Return the time of the day that was measured."""
         return self.figures.active if self.figures else 0
+
+    @property
+    def stated(self) -> int:
+        """Return the time of the day that was stated by hand."""
+        return self.figures.stated if self.figures else 0
 
     @property
     def booked(self) -> int:

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powdo.worktime.activity import Focus, Slice
+from powdo.worktime.book import Book
 from powdo.worktime.days import Days
 from powdo.worktime.figures import WINDOWS, by_day, in_front, ranked_labels
 from powdo.worktime.intervals import SECOND
+from powdo.worktime.manual import APP, Manual
+from powdo.worktime.timesheets import Limits
 
 DAYS = Days(UTC)
 MIDNIGHT = int(datetime(2026, 11, 18, tzinfo=UTC).timestamp()) * SECOND
@@ -80,3 +83,14 @@ def test_nothing_is_lost(parts: list[tuple[int, int, str]]) -> None:
     days = list(by_day(slices, lambda one: one.focus.app, DAYS))
     assert sum(day.active for day in days) == sum(one.end - one.begin for one in slices)
     assert [day.day for day in days] == sorted({day.day for day in days})
+
+
+def test_what_was_stated_by_hand_is_not_measured() -> None:
+    """Time by hand has its own label and its own sum, and is no time at the screen."""
+    stated = Slice(
+        MIDNIGHT, MIDNIGHT + 60 * SECOND, Focus(APP, "call", manual=Manual("Shop", customer="Acme"))
+    )
+    book = Book(rules=(), limits=Limits(), zone=UTC)
+    (day,) = by_day([stated, item(60, 100, "a")], book.labels(), DAYS)
+    assert day.spent == {"Acme / Shop (manual)": 60 * SECOND, None: 40 * SECOND}
+    assert (day.active, day.stated) == (40 * SECOND, 60 * SECOND)

@@ -30,6 +30,10 @@ class Decisions(Captures):
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO released VALUES (?)", (capture_id,))
 
+    def is_released(self, capture_id: str) -> bool:
+        """Return whether a person has let *capture_id* go on."""
+        return bool(self._query("SELECT 1 FROM released WHERE capture = ?", capture_id))
+
     # --- drop ---
 
     def droppable(self, capture_id: str) -> Entry:

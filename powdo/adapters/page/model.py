@@ -45,7 +45,8 @@ class Card:
 class Person:
     """One worker's part of a page; *by* is what the colours stand for.
 
-    *cards* has a worker's own captures by id; without them captures are evidence, in a table.
+    *cards* has a worker's own captures by id, *commands* what can be done about all of them. Without cards
+    captures are evidence, in a table.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Person:
     shots: Sequence[Shot]
     left_out: int = 0  # screenshots that are not on the page
     cards: Mapping[str, Card] | None = None
+    commands: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,13 +83,18 @@ class _Sheet:
         self.pages = person.pages
         figures = [page.figures for page in person.pages if page.figures]
         self.labels = ranked_labels(figures)
-        self.active = sum(length for _, length in self.labels)
+        self.active = sum(day.active for day in figures)
+        self.stated = sum(day.stated for day in figures)
+        self.all = self.active + self.stated
         self.booked = sum(page.booked for page in person.pages)
         self.unassigned = sum(length for label, length in self.labels if label is None)
         self.styles = drawing.colours(label for label, _ in self.labels)
         self.names = {label: self._name(label) for label, _ in self.labels}
         self._axis = drawing.Axis(person.days, person.pages, (shot.time for shot in person.shots))
-        self._longest = max((day.active for day in figures), default=0)
+        self._longest = max((day.active + day.stated for day in figures), default=0)
+        self._own: dict[str, list[Shot]] = {}
+        for shot in person.shots:
+            self._own.setdefault(shot.capture or "", []).append(shot)
         pieces = [piece for page in person.pages for piece in page.pieces]
         self.captures = len(pieces)
         self.states = counted(pieces)
@@ -101,8 +106,8 @@ class _Sheet:
 
     @property
     def worked(self) -> int:
-        """Return on how many days there was active time."""
-        return sum(page.active > 0 for page in self.pages)
+        """Return on how many days there was any time."""
+        return sum(page.active + page.stated > 0 for page in self.pages)
 
     @property
     def period(self) -> str:
@@ -117,8 +122,8 @@ class _Sheet:
         return str(self.person.days.zone)
 
     def share(self, length: int) -> str:
-        """Return how much of all active time *length* is, in percent."""
-        return f"{100 * length / max(1, self.active):.0f} %"
+        """Return how much of all time *length* is, in percent."""
+        return f"{100 * length / max(1, self.all):.0f} %"
 
     def width(self, length: int) -> str:
         """Return how wide a bar for *length* is among the labels."""
@@ -163,9 +168,9 @@ class _Sheet:
         for place in day.shots:
             yield self.person.shots[place]
 
-    def shots_of(self, day: Day, capture: str) -> list[Shot]:
-        """Return the screenshots of one *capture* on *day*."""
-        return [shot for shot in self.shots(day) if shot.capture == capture]
+    def shots_of(self, capture: str) -> list[Shot]:
+        """Return the screenshots of one *capture*."""
+        return self._own.get(capture, [])
 
     def moment(self, at: int) -> str:
         """Return date and time of *at*."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,10 @@ from powdo.adapters.database import Store, Worker
 from powdo.adapters.page import Person, Shot
 from powdo.worktime.book import MARGIN, Book, chunks
 from powdo.worktime.days import Days
-from powdo.worktime.figures import Label, by_day, in_front
+from powdo.worktime.figures import by_day, in_front
 from powdo.worktime.intervals import Interval
 from powdo.worktime.journal import Journal
 from powdo.worktime.pieces import Piece, State, absences, gaps, withheld
-from powdo.worktime.rules import matcher
 from powdo.worktime.tally import clipped
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Gathered:
 
     def person(self, shots: Iterable[Shot], verdicts: Verdicts) -> Person:
         """Return the worker's part of the page, with those of the screenshots that it shows."""
-        self._journal.add_figures(by_day(self._slices(), _labels(self._book), self._days))
+        self._journal.add_figures(by_day(self._slices(), self._book.labels(), self._days))
         pieces = [self._judged(piece, verdicts) for piece in self._pieces()]
         self._journal.add_pieces(pieces)
         self._journal.add_missing([*gaps(pieces), *withheld(pieces), *absences(pieces)])
@@ -78,13 +77,3 @@ class Gathered:
                 if focus is not None:
                     self._captions[at] = ": ".join(filter(None, (focus.app, focus.title)))
             yield from clipped(slices, piece)
-
-
-def _labels(book: Book) -> Callable[[Slice], Label]:
-    find = matcher(book.rules, book.zone)
-
-    def label(item: Slice) -> Label:
-        rule = find(item)
-        return None if rule is None else " / ".join(filter(None, (rule.customer, rule.project)))
-
-    return label

@@ -31,6 +31,10 @@ from powdo.settings.paths import fsync_path
 _FLOCK = "hhqqi0q"
 
 
+#: So many bytes are left to the page cache before the disk is asked to begin with them.
+_AHEAD = 1 << 21
+
+
 class Incoming(Protocol):
     """A blob being received, by one thread at a time; only `discard` may come from another."""
 
@@ -226,19 +230,21 @@ class _File:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._file: tuple[int, str] | None = None
-        self._length = 0
+        self._length = self._begun = 0
         self._placed = self._discarded = False
         self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
-        """Write *data* to the page cache, and let the disk begin with it while more comes."""
+        """Write *data* to the page cache."""
         with self._lock:
             (descriptor, _), written = self._opened(), 0
             while written < len(data):
                 written += os.write(descriptor, memoryview(data)[written:])
-            # what is written out stays in the cache this time: Linux drops only what is clean already
-            os.posix_fadvise(descriptor, self._length, written, os.POSIX_FADV_DONTNEED)
             self._length += written
+            if self._length - self._begun >= _AHEAD:
+                # the disk begins with it; what it has not done yet stays in the page cache
+                os.posix_fadvise(descriptor, self._begun, 0, os.POSIX_FADV_DONTNEED)
+                self._begun = self._length
 
     def _opened(self) -> tuple[int, str]:
         if self._discarded:

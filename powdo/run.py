@@ -11,11 +11,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from powdo import signals, stdio
 from powdo.console import NORMAL, Console, Progress
-from powdo.errors import ConfigurationError, KeyRejectedError, OutputError, PowdoError, UsageError
+from powdo.errors import (
+    ConfigurationError,
+    KeyRejectedError,
+    OutputError,
+    PowdoError,
+    RetryLaterError,
+    UsageError,
+)
 from powdo.lines import decode_line
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 _FATAL = (ConfigurationError, KeyRejectedError, OutputError, UsageError)
 _REMEMBERED = 65536
 _SHORTEST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
 #: What a spreadsheet begins to calculate at.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 #: How many records are prepared at a time.
@@ -149,6 +157,29 @@ class Run:
                 stage.take_lines(arrived)
             elif not lines.ended and pending is not None:
                 stage.take_all(pending())
+
+    def follow(
+        self,
+        handle: Handle,
+        *,
+        key: Callable[[dict[str, Any]], str],
+        pending: Callable[[], Iterable[dict[str, Any]]],
+        every: float,
+    ) -> NoReturn:
+        """Feed what waits in the queue to *handle* and emit what it gives, then look again, until a signal.
+
+        That is *every* so many seconds; a queue that is away is asked ever less often.
+        """
+        wait = every
+        while True:
+            try:
+                # What was done may wait again: nothing is remembered from one look to the next.
+                _Stage(self, handle, key, None).take_all(pending())
+                wait = every
+            except RetryLaterError as error:
+                self.fail(error)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            time.sleep(wait)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -35,6 +35,7 @@ from tests.dvm import (
     operator,
     parcel,
 )
+from tests.postgresql import empty_database
 
 #: Before any moment at which tests may run: what is taken in must be over.
 FIRST = 1_750_000_000 * SECOND
@@ -171,17 +172,23 @@ def server() -> Iterator[BlobServer]:
 @pytest.fixture(scope="module")
 def template(server: BlobServer, tmp_path_factory: pytest.TempPathFactory) -> Room:
     """Return an operator's evidence of three bundles and a withheld link, all sound."""
-    folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
-        dvm = operator(folder, server)
-        for name, value in dvm.environment.items():
-            patch.setenv(name, value)
-        store = dvm.store()
-        store.enroll("ana", access=[SecretKey(b"\x04" * 32).pubkey])
-        store.close()
-        sent = chained(folder, server)
-        take_in(folder, *sent.parcels.values())
-        assert receipt.main(["--pending", "/dev/null"], standalone_mode=False).console.status == 0
+        return furnished(tmp_path_factory.mktemp("template"), server, patch)
+
+
+def furnished(
+    folder: Path, server: BlobServer, patch: pytest.MonkeyPatch, *, database: str | None = None
+) -> Room:
+    """Return the same in *folder*, all taken in and answered by the commands themselves."""
+    dvm = operator(folder, server, database=database)
+    for name, value in dvm.environment.items():
+        patch.setenv(name, value)
+    store = dvm.store()
+    store.enroll("ana", access=[SecretKey(b"\x04" * 32).pubkey])
+    store.close()
+    sent = chained(folder, server)
+    take_in(folder, *sent.parcels.values())
+    assert receipt.main(["--pending", "/dev/null"], standalone_mode=False).console.status == 0
     return Room(dvm, sent)
 
 
@@ -194,3 +201,16 @@ def room(template: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roo
     for name, value in dvm.environment.items():
         monkeypatch.setenv(name, value)
     return Room(dvm, template.sent)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_room(
+    request: pytest.FixtureRequest, server: BlobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Room:
+    """Return that evidence on either database."""
+    if request.param == "sqlite":
+        found: Room = request.getfixturevalue("room")
+        return found
+    url = empty_database(request.getfixturevalue("postgresql"))
+    (tmp_path / "shared").mkdir()
+    return furnished(tmp_path / "shared", server, monkeypatch, database=url)

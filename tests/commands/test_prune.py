@@ -12,9 +12,10 @@ from powdo.commands.extract import extract
 from powdo.commands.prune import prune
 from powdo.commands.verify import verify
 from powdo.errors import InputMissingError, OutputError
-from tests.evidence_room import Room, room, server, template
+from tests.evidence_room import Room, any_room, room, server, template
+from tests.postgresql import postgresql
 
-__all__ = ["room", "server", "template"]
+__all__ = ["any_room", "postgresql", "room", "server", "template"]
 
 DAY = 86_400
 
@@ -28,33 +29,33 @@ def run(capfd: pytest.CaptureFixture[str], *flags: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def keep(room: Room, rules: str) -> None:
+def keep(any_room: Room, rules: str) -> None:
     """Write *rules* into [dvm]."""
-    with (room.dvm.folder / "powdo.toml").open("a") as file:
+    with (any_room.dvm.folder / "powdo.toml").open("a") as file:
         file.write(rules)
 
 
-def age(room: Room, sequence: int, days: int) -> None:
+def age(any_room: Room, sequence: int, days: int) -> None:
     """Let the bundle *sequence* have been taken in so many days ago, before there were receipts."""
-    room.put(sequence, ingested_at=int(time.time()) - days * DAY, statement=None)
+    any_room.put(sequence, ingested_at=int(time.time()) - days * DAY, statement=None)
 
 
-def test_without_rules_nothing_goes(room: Room, capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_rules_nothing_goes(any_room: Room, capfd: pytest.CaptureFixture[str]) -> None:
     """By default evidence is kept for good."""
-    before = room.dvm.evidence()
-    age(room, 1, 5000)
+    before = any_room.dvm.evidence()
+    age(any_room, 1, 5000)
     assert run(capfd) == []
-    assert room.dvm.evidence() == before
+    assert any_room.dvm.evidence() == before
 
 
-def test_what_is_over_goes_and_verify_knows(room: Room, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_over_goes_and_verify_knows(any_room: Room, capfd: pytest.CaptureFixture[str]) -> None:
     """Blobs and screenshots go at their own ages, and what is left still proves the rest."""
-    keep(room, 'retain_blobs = "30d"\nretain_screenshots = "10d"\n')
-    age(room, 1, 40)
-    age(room, 3, 20)
-    files = len(room.dvm.evidence())
+    keep(any_room, 'retain_blobs = "30d"\nretain_screenshots = "10d"\n')
+    age(any_room, 1, 40)
+    age(any_room, 3, 20)
+    files = len(any_room.dvm.evidence())
     dry = run(capfd, "-n")
-    assert len(room.dvm.evidence()) == files
+    assert len(any_room.dvm.evidence()) == files
     told = run(capfd)
     assert told == dry
     assert [(row["what"], row["sequence"], row["files"]) for row in told] == [
@@ -62,8 +63,8 @@ def test_what_is_over_goes_and_verify_knows(room: Room, capfd: pytest.CaptureFix
         ("screenshots", 1, 1),
         ("screenshots", 3, 1),
     ]
-    assert not room.blob(1).exists() and room.blob(3).exists()
-    assert len(room.dvm.evidence()) == files - 3
+    assert not any_room.blob(1).exists() and any_room.blob(3).exists()
+    assert len(any_room.dvm.evidence()) == files - 3
     assert run(capfd) == []
     capfd.readouterr()
     assert verify.main(["--json"], standalone_mode=False).console.status == 0
@@ -74,16 +75,16 @@ def test_what_is_over_goes_and_verify_knows(room: Room, capfd: pytest.CaptureFix
         [],
     ]
     with pytest.raises(InputMissingError, match="was removed at"):
-        extract.main([room.sent.parcels[1].message.x, "out"], standalone_mode=False)
+        extract.main([any_room.sent.parcels[1].message.x, "out"], standalone_mode=False)
 
 
 def test_a_run_that_ends_midway_loses_no_file_from_sight(
-    room: Room, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    any_room: Room, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Marked first, a file that a killed run has left is no claim of any row, and goes with the next run."""
-    keep(room, 'retain_blobs = "30d"\n')
-    age(room, 1, 40)
-    os.utime(room.blob(1), (0, 0))
+    keep(any_room, 'retain_blobs = "30d"\n')
+    age(any_room, 1, 40)
+    os.utime(any_room.blob(1), (0, 0))
 
     def killed(self: Remover, names: object) -> dict[str, int]:
         raise OutputError("no more")
@@ -92,17 +93,17 @@ def test_a_run_that_ends_midway_loses_no_file_from_sight(
         patch.setattr(Remover, "remove", killed)
         with pytest.raises(OutputError):
             prune.main([], standalone_mode=False)
-    assert room.row(1).blob_removed_at is not None
-    assert room.blob(1).exists()
+    assert any_room.row(1).blob_removed_at is not None
+    assert any_room.blob(1).exists()
     assert verify.main([], standalone_mode=False).console.status == 0
     assert run(capfd) == []
-    assert not room.blob(1).exists()
+    assert not any_room.blob(1).exists()
 
 
-def test_a_table_is_shown_of_what_would_go(room: Room, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_table_is_shown_of_what_would_go(any_room: Room, capfd: pytest.CaptureFixture[str]) -> None:
     """For people -n shows a table."""
-    keep(room, 'retain_screenshots = "1d"\n')
-    age(room, 4, 2)
+    keep(any_room, 'retain_screenshots = "1d"\n')
+    age(any_room, 4, 2)
     capfd.readouterr()
     prune.main(["-n"], standalone_mode=False)
     out, _ = capfd.readouterr()

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -67,6 +68,30 @@ class Database:
         """Return a connection whose changes are durable once the block ends without an error."""
         with self._translated(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[Callable[[], None]]:
+        """Hold the lock *name* against all hosts of one PostgreSQL; yield what raises once it is lost.
+
+        SQLite is one machine's, where a lock on a file does. Raises: BusyError, RetryLaterError.
+        """
+        if self.sqlite:
+            yield lambda: None
+            return
+        number = int.from_bytes(hashlib.sha256(f"powdo {name}".encode()).digest()[:8], "big", signed=True)
+        with self._translated(), self._engine.connect() as connection:
+            session = connection.execution_options(isolation_level="AUTOCOMMIT")
+            if not session.execute(sa.select(sa.func.pg_try_advisory_lock(number))).scalar():
+                raise BusyError(f"another {name} is running on this database")
+
+            def held() -> None:
+                with self._translated():
+                    session.execute(sa.select(1))  # the lock ends with this connection, and only with it
+
+            try:
+                yield held
+            finally:
+                connection.invalidate()  # the pool would keep the session, and with it the lock
 
     def scrub(self, table: sa.Table | None = None) -> None:
         """Give back what was deleted (from *table*), so that no file of the database's own still holds it.

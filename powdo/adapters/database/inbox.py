@@ -46,7 +46,7 @@ class Inbox:
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)
         self._me = _own_name()
-        self._free_the_dead()
+        self.free_the_dead()
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -193,11 +193,13 @@ class Inbox:
             ).scalar()
         return found
 
-    def _free_the_dead(self) -> None:
+    def free_the_dead(self) -> None:
         """End the leases of processes of this machine that are gone."""
         here = self._me.rsplit("/", 2)[0] + "/"
         holders = (
-            sa.select(inbox.c.lease_by).distinct().where(inbox.c.lease_by.startswith(here, autoescape=True))
+            sa.select(inbox.c.lease_by)
+            .distinct()
+            .where(inbox.c.state == "waiting", inbox.c.lease_by.startswith(here, autoescape=True))
         )
         with self._database.read() as connection:
             dead = [name for (name,) in connection.execute(holders) if not _alive(name)]

@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from powdo.errors import BadRecordError, BusyError, PeerProtocolError, PowdoError
+import click
+
+from powdo.errors import BadRecordError, BusyError, PeerProtocolError, PowdoError, UsageError
 from powdo.options import Run, command, filter_options, network_options, pending_option
 
 if TYPE_CHECKING:
@@ -26,29 +28,47 @@ if TYPE_CHECKING:
 #: How long a wrap waits after each failed try, in seconds; the last stands for all that follow.
 _BACK_OFF = (60, 300, 1800, 7200, 43_200)
 _BATCH = 8
+#: How often the inbox is looked into with --follow, in seconds.
+_EVERY = 2.0
 
 
-@command("ingest", epilog="powdo listen | powdo ingest --pending\npowdo ingest --pending < /dev/null")
+@command(
+    "ingest",
+    epilog="powdo listen | powdo ingest --pending\n"
+    "powdo ingest --pending < /dev/null\n"
+    "powdo ingest --pending --follow",
+)
 @filter_options
 @pending_option
+@click.option("--follow", is_flag=True, help="Go on taking what waits in the inbox, until a signal.")
 @network_options
-def ingest(run: Run, files: tuple[str, ...], pending: bool, timeout: float) -> None:
+def ingest(run: Run, files: tuple[str, ...], pending: bool, follow: bool, timeout: float) -> None:
     """Fetch, check and store what gift wraps announce.
 
     Reads gift wraps; writes an ingested or a rejected record for each, after the commit.
     """
+    if follow and (files or not pending):
+        raise UsageError(
+            "--follow takes no input but the inbox", hint="use --pending --follow, and leave FILE out"
+        )
     ingester = _Ingester(run, timeout)
     try:
+        if follow:
+            run.follow(ingester.handle, key=_id, pending=ingester.pending, every=_EVERY)
         run.stage(
             files,
             ingester.handle,
-            key=lambda event: str(event.get("id")),
+            key=_id,
             pending=ingester.pending if pending else None,
             next_retry=ingester.next_retry,
             prepare=ingester.prepare,
         )
     finally:
         ingester.close()
+
+
+def _id(event: dict[str, Any]) -> str:
+    return str(event.get("id"))
 
 
 class _Ingester:
@@ -88,6 +108,7 @@ class _Ingester:
 
     def pending(self) -> Iterator[dict[str, Any]]:
         """Yield the gift wraps that are due, claimed so that no other run takes them."""
+        self._inbox.free_the_dead()
         while items := self._inbox.claim(int(time.time()), limit=_BATCH):
             self._claimed = {item.wrap: item for item in items}
             for item in items:

@@ -81,7 +81,11 @@ def kimai_sync(
             else:
                 look_at_conflicts(session, since, until, user, json=json, headers=headers)
         return
-    with _locked(run), _session(run, timeout, create=create, dry=dry_run) as session:
+    with (
+        _locked(run),
+        _session(run, timeout, create=create, dry=dry_run) as session,
+        session.store.database.alone("kimai-sync") as session.alone,
+    ):
         session.expect_rules()
         if reconcile:
             session.reconcile(since, until, user)
@@ -145,7 +149,7 @@ def _session(run: Run, timeout: float, *, create: bool, dry: bool) -> Iterator[S
 
 @contextmanager
 def _locked(run: Run) -> Iterator[None]:
-    """Hold the lock of the one syncer; Kimai does not stop duplicates."""
+    """Hold this machine's lock of the one syncer; Kimai does not stop duplicates."""
     import fcntl
     import os
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,8 @@ class Session:
         self.run = run
         self.store = store
         self.create = create
+        #: Raises once another host may have taken the syncer's place.
+        self.alone: Callable[[], None] = lambda: None
         self._timeout = timeout
         self._dry = dry
         self._syncers: dict[str, Syncer] = {}
@@ -186,6 +188,7 @@ class Session:
     ) -> Iterator[Timesheet]:
         person, syncer = self.person(worker), self.syncer(worker.name)
         for window in windows:
+            self.alone()
             yield from syncer.sync(person, window, thorough=thorough)
 
 

@@ -71,6 +71,36 @@ def test_many_may_create_it_at_once(database_url: str) -> None:
     assert [process.wait() for process in processes] == [0, 0, 0, 0]
 
 
+def test_one_host_is_alone(database_url: str) -> None:
+    """A lock of all hosts is one's until it ends, even by being killed; SQLite is one machine's."""
+    one, other = Database(database_url), Database(database_url)
+    if one.sqlite:
+        with one.alone("kimai-sync") as held, other.alone("kimai-sync"):
+            held()
+    else:
+        with one.alone("kimai-sync") as held:
+            held()
+            with pytest.raises(BusyError, match="another kimai-sync"), other.alone("kimai-sync"):
+                pass
+            with other.alone("something else"):
+                pass
+        with other.alone("kimai-sync"):
+            pass
+        with pytest.raises(RetryLaterError), one.alone("kimai-sync") as held:
+            with other.write() as connection:
+                connection.execute(
+                    sa.text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                        "WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
+                    )
+                )
+            held()
+        with other.alone("kimai-sync"):
+            pass
+    one.close()
+    other.close()
+
+
 def test_a_newer_schema_is_refused(database_url: str) -> None:
     """A database that a newer powdo migrated is not touched."""
     database = Database(database_url)

@@ -31,19 +31,22 @@ class Said:
 
 
 def answered(
-    powdo: Any, *arguments: str, answers: Sequence[tuple[str, str]], env: Mapping[str, str] | None = None
+    powdo: Any,
+    *arguments: str,
+    answers: Sequence[tuple[str, str]],
+    env: Mapping[str, str] | None = None,
+    streams: bool = False,
 ) -> Said:
-    """Run powdo, whose stdin is empty, and type each answer once its question stands on the terminal."""
+    """Run powdo and type each answer once its question stands on the terminal.
+
+    Its stdin is empty, unless *streams*: then the terminal is its stdin and stderr.
+    """
     master, slave = pty.openpty()
-    code = (
-        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0); "
-    )
-    code += "os.close(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
     process = subprocess.Popen(
         [powdo.command[0], "-c", _TAKE_TERMINAL, str(slave), *powdo.command, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=slave if streams else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=slave if streams else subprocess.PIPE,
         env=powdo.environment(env),
         pass_fds=[slave],
     )
@@ -52,6 +55,7 @@ def answered(
         for question, answer in answers:
             shown += _read_until(master, question, process)
             os.write(master, answer.encode() + b"\n")
+        shown += _until_the_end(master, process) if streams else ""
         stdout, stderr = process.communicate(timeout=_PATIENCE)
         shown += _rest(master)
     finally:
@@ -59,7 +63,7 @@ def answered(
         process.communicate()
         os.close(master)
         os.close(slave)
-    return Said(process.returncode, stdout, stderr, shown)
+    return Said(process.returncode, stdout, stderr or b"", shown)
 
 
 def _read_until(master: int, question: str, process: subprocess.Popen[bytes]) -> str:
@@ -69,6 +73,16 @@ def _read_until(master: int, question: str, process: subprocess.Popen[bytes]) ->
         assert process.poll() is None, (question, shown, process.communicate())
         if select.select([master], [], [], 0.2)[0]:
             shown += os.read(master, 4096).decode()
+    return shown
+
+
+def _until_the_end(master: int, process: subprocess.Popen[bytes]) -> str:
+    """Return what is shown until the process ends: one that finds its terminal full would wait for ever."""
+    shown, deadline = "", time.monotonic() + _PATIENCE
+    while process.poll() is None:
+        assert time.monotonic() < deadline, shown
+        if select.select([master], [], [], 0.2)[0]:
+            shown += os.read(master, 4096).decode("utf-8", "replace")
     return shown
 
 

@@ -18,7 +18,7 @@ MAX_LENGTH = 5000
 _HINTS = {
     "nsec": "this is a secret key; give the npub, and take the secret as exposed",
     "ncryptsec": "this is an encrypted secret key; give the npub",
-    "nprofile": "give the npub",
+    "nprofile": "give the npub in it",
     "note": "this names an event, not a person; give the npub",
     "nevent": "this names an event, not a person; give the npub",
 }

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-import pty
+import re
 import stat
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from powdo.nips.bech32 import decode_npub, encode_npub
+from powdo.nips.curve import SecretKey
+from powdo.nips.nprofile import Profile, decode_nprofile, encode_nprofile
+from tests.kimai_double import Double
+from tests.pseudo_terminal import answered
 
 _WORKER = (
     "init",
@@ -20,6 +26,7 @@ _WORKER = (
     "--blossom",
     "https://blossom.example",
 )
+NPUB = encode_npub(SecretKey(bytes([5]) * 32).pubkey)
 
 
 def _mode(path: Path) -> int:
@@ -28,7 +35,7 @@ def _mode(path: Path) -> int:
 
 def test_a_worker_is_set_up_in_one_command(powdo, own_world: Path):
     """A configuration, a master key and the keys NAME and NAME-access are made, all private."""
-    done = powdo(*_WORKER, "--dvm", "ab" * 32)
+    done = powdo(*_WORKER, "--dvm", NPUB)
     assert (done.returncode, done.stdout) == (0, b"")
     content = tomllib.loads((own_world / "powdo.toml").read_text())
     assert content["identity"] == {"user": "ana", "access_user": "ana-access"}
@@ -134,22 +141,109 @@ def test_the_master_key_of_the_environment_is_used_and_not_written(powdo, own_wo
     assert powdo("keys", "new", "eve", env={"NSEC_MASTER_KEY": "0f" * 32}).returncode == 0
 
 
-@pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"n\n", 2), (b"\x04", 2)])
+_LINE_ENDS = "\x04"
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 2), (_LINE_ENDS, 2)])
 def test_a_person_is_asked_before_anything_is_written(powdo, own_world: Path, answer, status):
     """On a terminal the configuration is shown and confirmed; no, or end of input, writes nothing."""
-    master, terminal = pty.openpty()
-    process = powdo.start(*_WORKER, stdin=terminal, stderr=terminal)
-    os.close(terminal)
-    seen = b""
-    while b"write it?" not in seen:
-        seen += os.read(master, 4096)
-    assert b"wss://relay.example" in seen
-    os.write(master, answer)
-    try:
-        while os.read(master, 4096):
-            pass
-    except OSError:
-        os.close(master)  # the terminal is closed when its last process ends
-    assert process.wait(20) == status
-    process.stdout.close()
+    done = answered(powdo, *_WORKER, "--dvm", NPUB, answers=[("write it?", answer)], streams=True)
+    assert done.status == status, done.terminal
+    assert "wss://relay.example" in done.terminal
     assert (own_world / "powdo.toml").exists() == (status == 0)
+    assert ("Every part" in done.terminal) == (status == 0)
+    assert (b"state directory" in done.stdout) == (status == 0)
+
+
+def test_a_worker_is_asked_for_what_was_not_given(powdo, own_world: Path):
+    """The DVM's nprofile is shown as npub with its relays; a wrong answer is told and asked for again."""
+    pubkey = decode_npub(NPUB)
+    profile = encode_nprofile(Profile(pubkey, ("ws://127.0.0.1:9",)))
+    answers = [
+        ("the name of your key", "ana"),
+        ("npub or nprofile", "npub1nonsense"),
+        ("npub or nprofile", profile),
+        ("is this what the operator told you?", "y"),
+        ("the relays", ""),
+        ("the Blossom servers", "http://127.0.0.1:9 ftp://x"),
+        ("the Blossom servers", "http://127.0.0.1:9"),
+        ("write it?", "y"),
+    ]
+    done = answered(powdo, "init", "worker", answers=answers, streams=True)
+    assert done.status == 0, done.terminal
+    assert NPUB in done.terminal
+    content = tomllib.loads((own_world / "powdo.toml").read_text())
+    assert content["identity"]["user"] == "ana"
+    assert content["worker"] == {
+        "dvm": NPUB,
+        "relays": ["ws://127.0.0.1:9"],
+        "blossom": ["http://127.0.0.1:9"],
+    }
+
+
+def test_a_dvm_that_is_not_recognised_is_not_written(powdo, own_world: Path):
+    """Who does not know the npub in a pasted nprofile is asked again, or ends without one."""
+    profile = encode_nprofile(Profile(decode_npub(NPUB)))
+    answers = [("is this what the operator told you?", "n")]
+    done = answered(powdo, *_WORKER, "--dvm", profile, answers=answers, streams=True)
+    assert done.status == 2
+    assert not (own_world / "powdo.toml").exists()
+    answers = [
+        ("npub or nprofile", NPUB),
+        ("is this what the operator told you?", "n"),
+        ("npub or nprofile", ""),
+        ("write it?", "y"),
+    ]
+    assert answered(powdo, *_WORKER, answers=answers, streams=True).status == 0
+    assert "# dvm =" in (own_world / "powdo.toml").read_text()
+
+
+def test_an_nprofile_on_the_command_line(powdo, own_world: Path):
+    """Without a terminal an nprofile gives key and relays, and --relay beats its relays."""
+    profile = encode_nprofile(Profile(decode_npub(NPUB), ("wss://their.example",)))
+    assert powdo("init", "worker", "--user", "ana", "--dvm", profile).returncode == 0
+    content = tomllib.loads((own_world / "powdo.toml").read_text())["worker"]
+    assert (content["dvm"], content["relays"]) == (NPUB, ["wss://their.example"])
+    assert powdo(*_WORKER, "--dvm", profile, "-p", "two").returncode == 0
+    content = tomllib.loads((own_world / "profiles/two/powdo.toml").read_text())["worker"]
+    assert content["relays"] == ["wss://relay.example"]
+
+
+def test_an_operator_is_asked_for_kimai_and_the_first_worker(powdo, own_world: Path):
+    """Kimai's token is read without an echo, tried, and kept in a file of its own; a worker is enrolled."""
+    with Double() as kimai:
+        kimai.kimai.people()
+        answers = [
+            ("the relays to listen at", "ws://127.0.0.1:9"),
+            ("the Blossom servers", "http://127.0.0.1:9"),
+            ("the database's URL", ""),
+            ("Kimai's URL", kimai.url),
+            ("write it?", "y"),
+            ("Kimai's API token", "manager"),
+            ("the first worker's npub", NPUB),
+            ("the worker's name", "ana"),
+            ("access key", ""),
+        ]
+        done = answered(powdo, "init", "operator", answers=answers, streams=True)
+        assert done.status == 0, done.terminal
+        assert "knows the token as manager's" in done.terminal
+        token = own_world / "kimai.token"
+        assert (token.read_text(), _mode(token)) == ("manager\n", 0o600)
+        assert b"ana" in powdo("users", "list").stdout
+        again = answered(powdo, "init", "operator", answers=[], streams=True)
+    assert again.status == 0, again.terminal
+    told = re.search(r"tell workers: (nprofile1\w+)", done.terminal)
+    assert told is not None
+    assert decode_nprofile(told[1]).relays == ("ws://127.0.0.1:9",)
+
+
+def test_a_servers_admin_api_has_a_secret(powdo, own_world: Path):
+    """The secret is made once, private, where the relay's configuration looks for it."""
+    assert powdo("init", "server", "--relay", "wss://r.example").returncode == 0
+    secret = own_world / "relay-admin.secret"
+    content = tomllib.loads((own_world / "powdo.toml").read_text())
+    assert content["relay"]["admin_secret_file"] == str(secret)
+    assert (len(secret.read_text().strip()), _mode(secret)) == (64, 0o600)
+    before = secret.read_text()
+    assert powdo("init", "server").returncode == 0
+    assert secret.read_text() == before

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from powdo.commands.doctor.findings import Finding, attempted, doubtful, failed, good, skipped
+from powdo.checkup.findings import Finding, attempted, doubtful, failed, good, skipped
 from powdo.errors import PowdoError
 from powdo.settings import Settings
 
@@ -25,7 +25,7 @@ def public(settings: Settings, timeout: float) -> Iterator[Finding]:
 
 
 def _folder(name: str, data: Path | None) -> Iterator[Finding]:
-    from powdo.commands.doctor.machine import directory
+    from powdo.checkup.machine import directory
 
     if data is None:
         yield skipped(name, f"no data in [{name}]", "run powdo init server, or give --data")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from powdo.commands.doctor.findings import Finding, doubtful, failed, good, skipped
+from powdo.checkup.findings import Finding, doubtful, failed, good, skipped
 from powdo.errors import PeerProtocolError, PowdoError
 from powdo.run import Run
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from powdo.commands.doctor.findings import Finding, attempted, doubtful, failed, good, skipped
+from powdo.checkup.findings import Finding, attempted, doubtful, failed, good, skipped
 from powdo.errors import RetryLaterError
 from powdo.run import Run
 

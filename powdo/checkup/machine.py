@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from powdo import __version__
-from powdo.commands.doctor.findings import Finding, attempted, doubtful, failed, good
+from powdo.checkup.findings import Finding, attempted, doubtful, failed, good
 from powdo.errors import CannotCreateError, KeyRejectedError, UsageError
 from powdo.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from powdo.commands.doctor.findings import Finding, attempted, doubtful, good, skipped
+from powdo.checkup.findings import Finding, attempted, doubtful, good, skipped
 from powdo.run import Run
 
 
@@ -64,5 +64,6 @@ def _kimai(run: Run, timeout: float) -> Iterator[Finding]:
         yield good("kimai", f"{account.version} at '{client.url}', the token is {account.username}'s")
     for text, hint in warnings:
         yield doubtful("kimai", text, hint or "see Kimai's settings")
+    yield skipped("kimai", "rights, zones and names", "powdo kimai-sync --check looks at them")
     if not any(rule.project for rule in settings.rules):
         yield doubtful("rules", "no [[rule]] books anything", "write rules: powdo.toml(5)")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from powdo.options import Run, command, report_options, since_until_options
+from powdo.options import Run, command, period_options, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
+    from powdo.settings.periods import Period
     from powdo.worktime.book import Book
     from powdo.worktime.intervals import Interval
     from powdo.worktime.timesheets import Block, Leftover
@@ -19,22 +19,27 @@ if TYPE_CHECKING:
 _WIDEST = 60
 
 
+_FORMATS = ("table", "csv", "json", "timeclock", "ics")
+
+
 @command(
     "timesheets",
     epilog="powdo timesheets --since monday\n"
     "powdo timesheets --since 2026-11-01 --until 2026-12-01 --json | jq .seconds\n"
+    "powdo timesheets --last month --format timeclock | hledger -f timeclock:- balance\n"
     "powdo timesheets --since yesterday --unassigned",
 )
-@since_until_options
+@period_options
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")
 @click.option("--unassigned", is_flag=True, help="List the time in no timesheet instead, and why.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), help="How to write them; a table by default.")
 @report_options
 def timesheets(
     run: Run,
-    since: datetime | None,
-    until: datetime | None,
+    period: Period,
     user: str | None,
     unassigned: bool,
+    kind: str | None,
     json: bool,
     headers: bool,
 ) -> None:
@@ -43,35 +48,82 @@ def timesheets(
     Their seconds are those of whole blocks.
     """
     from powdo.adapters.database import Store
-    from powdo.worktime.intervals import Interval
 
+    kind = _kind(kind, json=json, unassigned=unassigned)
     store = Store(run.settings.database_url)
     try:
-        rows: list[dict[str, Any]] = []
-        for worker in store.named(user):
-            begin, end = _span(store, worker, since, until)
-            book = run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)
-            for item in _items(store, worker, book, Interval(begin, end), unassigned):
-                row = _row(item, worker)
-                if json:
-                    run.emit(row)
-                else:
-                    rows.append(_short(row, book))
-        run.table(rows, json=json, headers=headers)
+        workers = store.named(user)
+        found = (
+            (_row(item, worker), book)
+            for worker in workers
+            for book in [run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)]
+            for item in _items(store, worker, book, _span(store, worker, book, period), unassigned)
+        )
+        if kind == "json":
+            for row, _ in found:
+                run.emit(row)
+        else:
+            _write(run, kind, list(found), headers=headers)
     finally:
         store.close()
 
 
-def _span(store: Store, worker: Worker, since: datetime | None, until: datetime | None) -> tuple[int, int]:
+def _kind(kind: str | None, *, json: bool, unassigned: bool) -> str:
+    """Return the format that the flags ask for. Raises: UsageError."""
+    from powdo.errors import UsageError
+
+    if json and kind not in {None, "json"}:
+        raise UsageError(f"--json and --format {kind} are two formats", hint="use one of them")
+    kind = "json" if json else kind or "table"
+    if unassigned and kind in {"timeclock", "ics"}:
+        raise UsageError(f"unassigned time is no timesheet for --format {kind}", hint="use csv or json")
+    return kind
+
+
+def _write(run: Run, kind: str, rows: list[tuple[dict[str, Any], Book]], *, headers: bool) -> None:
+    """Write *rows* in the format *kind*; nothing where there are none."""
+    from powdo import stdio
+
+    if kind == "csv":
+        run.csv([_flat(row) for row, _ in rows])
+    elif kind == "timeclock":
+        from powdo.worktime.timeclock import lines
+
+        several = len({row["user"] for row, _ in rows}) > 1
+        text = "".join(
+            f"{line}\n" for line in lines(((row, book.zone) for row, book in rows), worker=several)
+        )
+        stdio.write_bytes(text.encode("utf-8", "replace"))
+    elif kind == "ics":
+        from powdo.adapters.calendar import calendar
+
+        if rows:
+            stdio.write_bytes(calendar(row for row, _ in rows))
+    else:
+        run.table([_short(row, book) for row, book in rows], json=False, headers=headers)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return *row* for a spreadsheet: no record's keys, and hours to add up."""
+    flat = {key: value for key, value in row.items() if key not in {"type", "v", "algorithm"}}
+    if "tags" in flat:
+        flat["tags"] = ",".join(flat["tags"])
+    place = list(flat).index("seconds") + 1
+    items = list(flat.items())
+    return dict([*items[:place], ("hours", f"{row['seconds'] / 3600:.4f}"), *items[place:]])
+
+
+def _span(store: Store, worker: Worker, book: Book, period: Period) -> Interval:
     """Return the period asked for; where it is open, that of everything *worker* sent, rounding included."""
-    from powdo.worktime.intervals import DAY
+    from powdo.worktime.intervals import DAY, Interval
     from powdo.worktime.manifest import micros
 
+    since, until = period.within(book.zone, book.day_start)
     begin, end = (None if edge is None else micros(edge) for edge in (since, until))
     if begin is None or end is None:
         first, last = store.period(worker.id) or (0, 0)
         begin, end = first - DAY if begin is None else begin, last + DAY if end is None else end
-    return begin, max(begin, end)
+    return Interval(begin, max(begin, end))
 
 
 def _items(

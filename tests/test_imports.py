@@ -33,6 +33,23 @@ IDLE = {
     "publish": (set(), 50),
 }
 
+#: What commands of a set-up worker need that find nothing to do: libraries (`nostr` reads the DVM's npub in
+#: the settings), and how many modules.
+QUIET = {
+    "status": ({"nostr", "tabulate"}, 130),
+    "status --json": ({"nostr"}, 65),
+    "today --json": ({"nostr"}, 65),
+    "pause --for 1s": ({"nostr"}, 65),
+    "resume": ({"nostr"}, 65),
+    "outbox list --json": ({"nostr"}, 65),
+    "outbox release --all": ({"nostr"}, 65),
+    "capture --no-activity --no-screenshots": ({"nostr"}, 80),
+    "bundle --pending /dev/null": ({"nostr"}, 65),
+    "upload --pending /dev/null": ({"nostr"}, 65),
+    "publish --pending /dev/null": ({"nostr"}, 65),
+    "wrap --pending /dev/null": ({"coincurve", "cryptography", "nostr"}, 110),  # has the keys ready
+}
+
 _PROGRAM = """
 import click, json, os, sys
 before = set(sys.modules)
@@ -105,6 +122,21 @@ def test_a_stage_without_work_imports_no_library_it_works_with(stage: str) -> No
     needed, budget = IDLE[stage]
     assert {name.partition(".")[0] for name in found} & HEAVY <= needed
     assert len(found) <= budget, (len(found), found)
+
+
+def test_a_worker_with_nothing_to_do_imports_no_library_it_works_with(powdo, own_world: Path) -> None:
+    """The worker's commands load what shows, captures, encrypts and sends only once there is something."""
+    places = ("--relay", "ws://127.0.0.1:9", "--blossom", "http://127.0.0.1:9")
+    assert powdo("init", "worker", "-q", "--user", "ana", "--dvm", f"{1:064x}", *places).returncode == 0
+    for line, found in zip(QUIET, imported(*(line.split() for line in QUIET)), strict=True):
+        needed, budget = QUIET[line]
+        assert {name.partition(".")[0] for name in found} & HEAVY <= needed, line
+        assert len(found) <= budget, (line, len(found), found)
+
+
+def test_every_command_has_its_help_counted() -> None:
+    """Commands are found by walking the group, and the walk leaves none out."""
+    assert {path[0] for path in commands(cli.group)} == set(cli.COMMANDS)
 
 
 def test_one_record_through_wrap_imports_few_modules(powdo, own_world: Path) -> None:

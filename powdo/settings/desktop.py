@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Names in /proc/PID/comm, which holds 15 characters.
+#: Names in /proc/PID/comm, which holds 15 characters: sessions, window managers, compositors, panels.
 _SESSIONS = frozenset({
-    "Hyprland", "awesome", "bspwm", "budgie-wm", "cinnamon", "cinnamon-sessio", "dwm",
-    "enlightenment", "fluxbox", "gnome-session-b", "gnome-shell", "herbstluftwm", "i3",
-    "kwin_wayland", "kwin_x11", "labwc", "lxqt-session", "lxsession", "marco", "mate-session",
-    "openbox", "plasmashell", "river", "sway", "weston", "xfce4-session", "xfwm4", "xmonad",
+    "Hyprland", "awesome", "blackbox", "bspwm", "budgie-wm", "cinnamon", "cinnamon-sessio", "compiz",
+    "cosmic-comp", "cosmic-session", "dwl", "dwm", "enlightenment", "fluxbox", "fvwm", "fvwm2", "fvwm3",
+    "gala", "gnome-session-b", "gnome-shell", "herbstluftwm", "hyprland", "i3", "icewm", "icewm-session",
+    "jwm", "ksmserver", "kwin_wayland", "kwin_x11", "labwc", "leftwm", "lxpanel", "lxqt-panel",
+    "lxqt-session", "lxsession", "marco", "mate-panel", "mate-session", "metacity", "muffin", "niri",
+    "openbox", "pekwm", "plasmashell", "qtile", "ratpoison", "river", "sawfish", "spectrwm",
+    "startplasma-way", "startplasma-x11", "stumpwm", "sway", "twm", "wayfire", "weston", "wmaker",
+    "xfce4-panel", "xfce4-session", "xfwm4", "xmonad",
 })  # fmt: skip
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _BATCH = 64
 #: Only the outbox or the database can fail, and both do not for long.
 _BACK_OFF = 300
+_TOLD = 10
 
 
 @command(
@@ -186,7 +187,35 @@ class _Taker:
             )
         receipt = _checked(Feedback.from_rumor(rumor), rumor.pubkey, entry)
         self._outbox.add_receipt(receipt, rumor.pubkey, now=int(time.time()))
+        if receipt.received is not None:
+            self._send_what_is_missing(receipt, rumor.pubkey)
         yield receipt
+
+    def _send_what_is_missing(self, receipt: Receipt, dvm: str) -> None:
+        """Let wait again what *dvm* asks for, and tell a person of what cannot be sent any more."""
+        device, at = receipt.device, receipt.received
+        assert at is not None
+        ranges = [(item["first"], item["last"]) for item in receipt.missing if item["device"] == device]
+        if not (ranges or self._outbox.count_gone()) or not self._outbox.is_own_device(device):
+            return
+        try:
+            with self._outbox.lock("upload"), self._outbox.lock("wrap"):
+                asked = self._outbox.asked_for(
+                    dvm, device, ranges, at=int(at.timestamp()), now=int(time.time())
+                )
+        except BusyError as error:  # the next receipt asks again
+            self._run.console.info(f"what the DVM asks for waits: {error.message}")
+            return
+        if asked.sent:
+            self._run.console.info(f"captures that the DVM asks for, sent again: {len(asked.sent)}")
+        if asked.gone:
+            numbers = " ".join(map(str, asked.gone[:_TOLD])) + (" …" if len(asked.gone) > _TOLD else "")
+            self._run.fail(
+                RefusedError(
+                    f"the DVM asks for captures that are not kept for it: numbers {numbers} of '{device}'",
+                    hint="tell the operator that they cannot be sent any more",
+                )
+            )
 
 
 def _check(event: Event) -> None:

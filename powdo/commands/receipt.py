@@ -17,8 +17,9 @@ from powdo.errors import BadRecordError
 from powdo.options import Run, command, dry_run_option, filter_options, pending_option
 
 if TYPE_CHECKING:
-    from powdo.adapters.database import Request
+    from powdo.adapters.database import Chain, Request
     from powdo.nips.event import Event, Unsigned
+    from powdo.nips.nip90 import Feedback
 
 #: How long after it was written a wrap that no relay has is written again, seconds.
 _AGAIN = 300
@@ -155,9 +156,20 @@ class _Answerer:
             reason = (request.reason or "refused")[:_LONGEST_REASON]
             feedback = Feedback("error", request.id, request.author, request.blob, reason)
         else:
-            content = request.statement or self._state(request)
-            feedback = Feedback("success", request.id, request.author, request.blob, content=content)
+            feedback = self._stored(request, request.stated.device)
         return feedback.to_rumor(self._key.pubkey, request.at)
+
+    def _stored(self, request: Request, device: str) -> Feedback:
+        """Return the answer that *request* is stored, with what its device's chain lacks."""
+        from powdo.nips.nip90 import MAX_MISSING, Feedback, Missing
+
+        content = request.statement or self._state(request)
+        chain = self._store.chain(request.worker, device)
+        if not chain.missing and not chain.forked:
+            return Feedback("success", request.id, request.author, request.blob, content=content)
+        # The latest are those that the worker may still have.
+        asked = tuple(Missing(device, *each) for each in chain.missing[-MAX_MISSING:])
+        return Feedback("partial", request.id, request.author, request.blob, _lacking(chain), content, asked)
 
     def _state(self, request: Request) -> str:
         """Return the statement of *request*, signed now and kept for good."""
@@ -170,6 +182,14 @@ class _Answerer:
         unsigned = Unsigned(self._key.pubkey, request.at, STATEMENT_KIND, (), request.stated.content)
         event = sign(unsigned, self._key, os.urandom(32)).to_bytes().decode()
         return event if self._dry else self._store.keep_statement(request.id, event)
+
+
+def _lacking(chain: Chain) -> str:
+    """Return in words what is wrong with *chain*."""
+    missing = [str(first) if first == last else f"{first}-{last}" for first, last in chain.missing]
+    lists = {"missing": missing, "told in two versions": [str(number) for number in chain.forked]}
+    text = "; ".join(f"{what}: {' '.join(numbers)}" for what, numbers in lists.items() if numbers)
+    return text[:_LONGEST_REASON]
 
 
 class _Due(dict[str, Any]):

@@ -104,7 +104,7 @@ def _needs_a_person(outbox: Outbox, unanswered: list[Unanswered]) -> list[dict[s
     """Return a row of what goes on by nobody but a person, where there is something."""
     refused = next(queue.captures for queue in outbox.queues() if queue.state == "rejected")
     late = [item.sent for item in unanswered if item.overdue]
-    told = {"refused": refused, "no receipt": len(late)}
+    told = {"refused": refused, "no receipt": len(late), "asked for and not kept": outbox.count_gone()}
     detail = ", ".join(f"{what}: {number}" for what, number in told.items() if number)
     if not detail:
         return []

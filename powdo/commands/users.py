@@ -12,7 +12,7 @@ from powdo.errors import PowdoError, UsageError
 from powdo.options import Run, command, dry_run_option, group, network_options, report_options
 
 if TYPE_CHECKING:
-    from powdo.adapters.database import Store, Worker
+    from powdo.adapters.database import Chain, Store, Worker
 
 _LONGEST_NAME = 100
 
@@ -87,15 +87,16 @@ def list_users(run: Run, json: bool, headers: bool) -> None:
 @click.argument("name")
 @report_options
 def show(run: Run, name: str, json: bool, headers: bool) -> None:
-    """Show one worker."""
+    """Show one worker, with the chain of each of their devices."""
     with _store(run) as store:
-        row = _row(_known(store.worker(name), name))
+        worker = _known(store.worker(name), name)
+        row, chains = _row(worker), store.chains(worker.id)
     if json:
-        run.emit(row)
+        run.emit(row | {"devices": [_chain(chain) for chain in chains]})
         return
-    run.table(
-        [{"what": key, "value": value} for key, value in _cells(row).items()], json=False, headers=headers
-    )
+    rows = [{"what": key, "value": value} for key, value in _cells(row).items()]
+    rows += [{"what": "device", "value": _told(chain)} for chain in chains]
+    run.table(rows, json=False, headers=headers)
 
 
 @command("remove", parent=users, epilog="powdo users remove ana\npowdo users remove ana --erase -n")
@@ -238,6 +239,38 @@ def _row(worker: Worker) -> dict[str, Any]:
         "day_start": worker.day_start,
         "removed": worker.disabled,
     }
+
+
+def _chain(chain: Chain) -> dict[str, Any]:
+    from powdo.lines import format_time
+    from powdo.worktime.manifest import from_micros
+
+    return {
+        "device": chain.device,
+        "since": format_time(from_micros(chain.begin_us)),
+        "first": chain.first,
+        "last": chain.last,
+        "bundles": chain.bundles,
+        "withheld": chain.withheld,
+        "missing": [{"first": first, "last": last} for first, last in chain.missing],
+        "forked": list(chain.forked),
+    }
+
+
+def _told(chain: Chain) -> str:
+    """Return *chain* in words."""
+    from powdo.lines import format_time
+    from powdo.worktime.manifest import from_micros
+
+    missing = [str(first) if first == last else f"{first}-{last}" for first, last in chain.missing]
+    parts = [
+        f"{chain.device} since {format_time(from_micros(chain.begin_us))}",
+        f"{chain.bundles} bundles up to {chain.last}",
+        f"{chain.withheld} withheld by the worker" if chain.withheld else "",
+        f"missing {' '.join(missing)}" if missing else "",
+        f"told in two versions {' '.join(map(str, chain.forked))}" if chain.forked else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

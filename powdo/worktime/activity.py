@@ -56,6 +56,8 @@ class Slice(NamedTuple):
 
 
 Present = Callable[[Slice], bool]
+#: Makes a slice of a piece, as `Slice._make` does, in a third of the time.
+_slice_of: Callable[[_Piece], Slice] = partial(tuple.__new__, Slice)
 
 _T = TypeVar("_T")
 #: What stands after the last of all spans.
@@ -245,4 +247,4 @@ def active(buckets: Sequence[Bucket], present: Present | None = None) -> list[Sl
         pieces = streams[0]
     else:
         pieces = _one_at_a_time([item for stream in streams for item in stream], present)
-    return list(map(Slice._make, _laid_over(pieces, _stated(buckets))))
+    return list(map(_slice_of, _laid_over(pieces, _stated(buckets))))

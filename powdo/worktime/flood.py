@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ class BucketEvent(NamedTuple):
     end: int
     data: Mapping[str, object]
 
+
+#: Makes a bucket event of a tuple of three in half the time that BucketEvent takes for three arguments.
+bucket_event_of: Callable[[tuple[int, int, Mapping[str, object]]], BucketEvent]
+bucket_event_of = partial(tuple.__new__, BucketEvent)
 
 #: A bucket event in the middle of being counted; a bare tuple, since it is made in half of that time again.
 Span = tuple[int, int, Mapping[str, object]]

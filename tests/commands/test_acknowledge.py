@@ -21,7 +21,7 @@ from powdo.nips.curve import SecretKey
 from powdo.nips.event import Unsigned, sign
 from powdo.nips.giftwrap import enclose
 from powdo.nips.nip17 import FileMessage
-from powdo.nips.nip90 import Feedback
+from powdo.nips.nip90 import Feedback, Missing
 from powdo.worktime.link import Link
 from powdo.worktime.statement import Statement
 from tests.outbox_steps import bundle, capture
@@ -182,6 +182,22 @@ def test_a_receipt_may_come_before_publish_has_noted_its_ok(
     worker.take(worker.wrapped(success().to_rumor(DVM.pubkey, RECEIVED)))
     assert worker.state == ("acknowledged", None)
     assert list(worker.outbox.unpublished(now=int(time.time()))) == []
+
+
+def test_what_is_asked_for_and_not_here_is_told_once(worker: Worker) -> None:
+    """Numbers that the DVM lacks and this outbox has lost are a person's matter; nothing stops for it."""
+    with worker.outbox._transaction() as db:
+        db.execute("INSERT INTO device VALUES ('ana', ?)", (DEVICE,))
+        db.execute("UPDATE capture SET sequence = 5")
+    capture_of = Missing(DEVICE, 2, 4)
+    content = stated(replace(STATEMENT, sequence=1))
+    partial = success(status="partial", reason="missing: 2-4", missing=(capture_of,), content=content)
+    status, (record,), err = worker.take(worker.wrapped(partial.to_rumor(DVM.pubkey, RECEIVED)))
+    assert (status, record["status"], worker.state[0]) == (69, "partial", "acknowledged")
+    assert f"numbers 2 3 4 of '{DEVICE}'" in err
+    again = worker.wrapped(partial.to_rumor(DVM.pubkey, RECEIVED))
+    assert worker.take(again)[0] == 0
+    assert _rows(worker)["needs a person"]["detail"] == "asked for and not kept: 3"
 
 
 # --- what is refused

@@ -164,6 +164,43 @@ def test_a_refusal_arrives_and_can_be_mended(loop: Loop) -> None:
     assert loop.state(name) == ("acknowledged", None)
 
 
+def test_what_is_missing_is_asked_for_and_comes(loop: Loop) -> None:
+    """A hole in the chain shows in `users show`, is asked for in the next receipt, and is sent again."""
+    first, lost = loop.send(), loop.send()
+    loop.line(loop.operator, "listen")
+    dvm = loop.operator.text("keys", "show", "dvm", "--hex")
+    ((wrap,),) = query(loop.worker, "SELECT id FROM wrap WHERE capture = ? AND recipient = ?", lost, dvm)
+    query(loop.operator, "UPDATE inbox SET state = 'done', outcome = 'skipped' WHERE wrap = ?", wrap)
+    last = loop.send()
+    loop.receive()
+    ((device,),) = query(loop.operator, "SELECT DISTINCT device FROM bundle ORDER BY id DESC LIMIT 1")
+
+    def chain() -> JsonObject:
+        row = json.loads(loop.operator.text("users", "show", "ana", "--json"))
+        (found,) = (each for each in row["devices"] if each["device"] == device)
+        assert isinstance(found, dict)
+        return found
+
+    assert (chain()["last"], chain()["missing"]) == (3, [{"first": 2, "last": 2}])
+    assert f"{device} since" in loop.operator.text("users", "show", "ana")
+    query(loop.worker, "UPDATE wrap SET published = published - 7200")
+    loop.answer()
+    assert [loop.state(name)[0] for name in (first, lost, last)] == [
+        "acknowledged",
+        "bundled",
+        "acknowledged",
+    ]
+    ((text,),) = query(loop.worker, "SELECT record FROM receipt WHERE capture = ?", last)
+    record = json.loads(text)
+    assert (record["status"], record["reason"]) == ("partial", "missing: 2")
+    assert record["missing"] == [{"device": device, "first": 2, "last": 2}]
+    loop.line(loop.worker, *SEND)
+    loop.receive()
+    loop.answer()
+    assert loop.state(lost)[0] == "acknowledged"
+    assert chain()["missing"] == []
+
+
 def test_strangers_hear_nothing(loop: Loop) -> None:
     """The record of a stranger's wrap leads to no receipt; one from another DVM is told."""
     wrap = {"type": "rejected", "v": 1, "wrap": "ab" * 32, "reason": "expired"}

@@ -1,6 +1,7 @@
 """The DVM's database: workers, inbox, what was ingested, what was sent to Kimai, and keys in custody."""
 
 from powdo.adapters.database.buckets import StoredEvent, stored_event
+from powdo.adapters.database.chains import Chain
 from powdo.adapters.database.custody import KeyTable
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
@@ -14,6 +15,7 @@ from powdo.adapters.database.workers import Author, Worker
 
 __all__ = [
     "Author",
+    "Chain",
     "Database",
     "Delivery",
     "Expired",

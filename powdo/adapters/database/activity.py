@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import bucket, bucket_event, bundle, dirty
-from powdo.worktime.flood import Bucket, BucketEvent, Needed
+from powdo.worktime.flood import Bucket, BucketEvent, Needed, bucket_event_of
 
 
 class Activity:
@@ -96,7 +96,10 @@ def _events(connection: sa.Connection, row: sa.Row[Any], begin: int, end: int) -
         .order_by(events.begin_us)
     )
     rows = connection.execute(query).all()
+    if not rows:
+        return ()
+    begins, ends, texts = zip(*rows, strict=True)
     # Windows come back with the same title again and again; and one long text is read faster than many.
-    texts = list({row[2]: None for row in rows})
-    known = dict(zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True))
-    return tuple([BucketEvent(first, last, known[text]) for first, last, text in rows])
+    known = dict.fromkeys(texts)
+    known = dict(zip(known, json.loads(f"[{','.join(known)}]"), strict=True))
+    return tuple(map(bucket_event_of, zip(begins, ends, map(known.__getitem__, texts), strict=True)))

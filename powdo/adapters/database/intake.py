@@ -2,7 +2,7 @@
 
 Rules:
 - one bundle is stored once, whether it comes twice as a wrap, as a rumor, as a blob or as a capture;
-- one place in a device's chain holds one root: a second is refused, and changes nothing;
+- one place in a device's chain holds one root: of a second, which is refused, the link alone is kept;
 - the marks for `receipt` and `kimai-sync` are set in the same transaction.
 """
 
@@ -18,7 +18,16 @@ import sqlalchemy as sa
 from powdo.adapters.database.buckets import BucketName, StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.inbox import finish, storable
-from powdo.adapters.database.tables import bundle, dirty, inbox, rejection, screenshot, withheld, worker
+from powdo.adapters.database.tables import (
+    bundle,
+    dirty,
+    fork,
+    inbox,
+    rejection,
+    screenshot,
+    withheld,
+    worker,
+)
 from powdo.adapters.database.workers import Author
 from powdo.errors import PeerProtocolError
 from powdo.worktime.link import Link
@@ -128,13 +137,21 @@ class Intake:
         """
         with self._database.write() as connection:
             number = self._add_bundle(connection, delivery)
-            if number is None:
-                stored = _same(connection, delivery)
+            if number is not None:
+                self._add_contents(connection, number, delivery)
+                finish(connection, delivery.wrap, "ingested")
+                return _added(delivery), True
+            stored = _in_place(connection, delivery)
+            if stored is not None and stored.root == delivery.link.root:
                 _repeat(connection, delivery.wrap, stored)
                 return stored, False
-            self._add_contents(connection, number, delivery)
-            finish(connection, delivery.wrap, "ingested")
-        return _added(delivery), True
+            if stored is not None:
+                row = _told(delivery.worker, delivery.link, delivery.link_event)
+                connection.execute(self._database.once(_insert_fork), row | {"refused_at": int(time.time())})
+        link = delivery.link
+        raise PeerProtocolError(
+            f"another bundle has the place {link.sequence} in the chain of device '{link.device}'"
+        )
 
     def _add_bundle(self, connection: sa.Connection, delivery: Delivery) -> int | None:
         manifest = delivery.manifest
@@ -249,21 +266,16 @@ def _added(delivery: Delivery) -> Stored:
     )
 
 
-def _same(connection: sa.Connection, delivery: Delivery) -> Stored:
-    """Return the stored bundle that *delivery* repeats. Raises: PeerProtocolError when it is another one."""
+def _in_place(connection: sa.Connection, delivery: Delivery) -> Stored | None:
+    """Return the stored bundle that has the place of *delivery* in its chain."""
     manifest = delivery.manifest
-    found = _one(
+    return _one(
         connection,
         _IN_PLACE,
         worker_id=delivery.worker.id,
         device=manifest.device,
         sequence=manifest.sequence,
     )
-    if found is None or found.root != delivery.link.root:
-        raise PeerProtocolError(
-            f"another bundle has the place {manifest.sequence} in the chain of device '{manifest.device}'"
-        )
-    return found
 
 
 def _repeat(connection: sa.Connection, wrap: str, stored: Stored) -> None:
@@ -282,13 +294,13 @@ _STORED = (
 )
 
 
-def _told(name: str) -> sa.ColumnElement[bool]:
+def _named(name: str) -> sa.ColumnElement[bool]:
     return bundle.c[name] == sa.bindparam(name)
 
 
-_IN_WRAP = _STORED.where(_told("wrap"))
-_IN_PLACE = _STORED.where(_told("worker_id"), _told("device"), _told("sequence"))
-_KNOWN = _STORED.where(_told("rumor") | (_told("worker_id") & _told("sha256"))).order_by(~_told("rumor"))
+_IN_WRAP = _STORED.where(_named("wrap"))
+_IN_PLACE = _STORED.where(_named("worker_id"), _named("device"), _named("sequence"))
+_KNOWN = _STORED.where(_named("rumor") | (_named("worker_id") & _named("sha256"))).order_by(~_named("rumor"))
 
 
 def _one(connection: sa.Connection, query: sa.Select[Any], **values: object) -> Stored | None:
@@ -299,19 +311,25 @@ def _one(connection: sa.Connection, query: sa.Select[Any], **values: object) -> 
 _ADD_SCREENSHOT, _ADD_DIRTY = screenshot.insert(), dirty.insert().inline()
 
 
-def _withheld(author: Author, told: Told) -> dict[str, Any]:
-    link = told.link
+def _told(author: Author, link: Link, event: str | None) -> dict[str, Any]:
+    """Return what the tables of links without a bundle have in common."""
     return {
         "worker_id": author.id,
         "device": link.device,
         "sequence": link.sequence,
         "hash": link.hash,
-        "begin_us": link.begin,
-        "end_us": link.end,
         "link": link.content,
-        "link_event": told.event,
-        "ingested_at": int(time.time()),
+        "link_event": event,
     }
+
+
+def _withheld(author: Author, told: Told) -> dict[str, Any]:
+    period = {"begin_us": told.link.begin, "end_us": told.link.end}
+    return _told(author, told.link, told.event) | period | {"ingested_at": int(time.time())}
+
+
+def _insert_fork(database: Database) -> Any:
+    return database.insert(fork).on_conflict_do_nothing()
 
 
 def _insert_withheld(database: Database) -> Any:

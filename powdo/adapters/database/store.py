@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from powdo.adapters.database.activity import Activity
+from powdo.adapters.database.chains import Chains
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.intake import Intake
 from powdo.adapters.database.kept import Keeping
@@ -14,7 +15,7 @@ from powdo.adapters.database.workers import Worker, Workers
 from powdo.errors import InputMissingError
 
 
-class Store(Workers, Activity, Intake, Keeping, Receipts, Ledger, Retention, Shown):
+class Store(Workers, Activity, Intake, Keeping, Receipts, Chains, Ledger, Retention, Shown):
     """The workers, what they sent, what they were answered, and what went to Kimai."""
 
     def __init__(self, database: str | Database) -> None:

@@ -173,6 +173,18 @@ withheld = Table(
     Column("link_event", Text),
     Column("ingested_at", BigInteger, nullable=False),
 )
+#: Links of bundles that were refused because another one has their place.
+fork = Table(
+    "fork",
+    metadata,
+    _worker(primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", _Hex, primary_key=True),
+    Column("link", Text, nullable=False),
+    Column("link_event", Text),
+    Column("refused_at", BigInteger, nullable=False),
+)
 # Few wait for a receipt, among all that ever came.
 Index("ix_bundle_due", bundle.c.id, sqlite_where=bundle.c.receipt_due, postgresql_where=bundle.c.receipt_due)
 

@@ -66,6 +66,10 @@ CREATE TABLE IF NOT EXISTS receipt (
 CREATE TABLE IF NOT EXISTS resent (
     capture TEXT PRIMARY KEY REFERENCES capture (id), times INTEGER NOT NULL, told INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS asked (
+    dvm TEXT NOT NULL, device TEXT NOT NULL, sequence INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (dvm, device, sequence)
+);
 CREATE INDEX IF NOT EXISTS receipt_at ON receipt (at) WHERE stored;
 """
 

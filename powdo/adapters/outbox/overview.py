@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from powdo.adapters.outbox.asking import Asking
 from powdo.adapters.outbox.captures import Entry
-from powdo.adapters.outbox.resending import Resending
 
 if TYPE_CHECKING:
     from powdo.worktime.intervals import Interval
@@ -33,7 +33,7 @@ class Queue(NamedTuple):
     error: str | None
 
 
-class Overview(Resending):
+class Overview(Asking):
     """What `status` and `today` ask."""
 
     def queues(self) -> list[Queue]:

@@ -79,7 +79,7 @@ class Resending(Receipts):
                     (item.id, item.times + 1 if kept else RESENDS),
                 )
                 if kept:
-                    _again(db, entry)
+                    again(db, entry)
                     sent.append(item.id)
         return sent
 
@@ -97,7 +97,7 @@ class Resending(Receipts):
             raise BadRecordError(f"the bundle of '{capture_id}' is not kept any more")
         with self._transaction() as db:
             db.execute("DELETE FROM resent WHERE capture = ?", (capture_id,))
-            _again(db, entry)
+            again(db, entry)
 
     def mark_person_told(self, captures: list[str]) -> None:
         """Store that a person was told that no receipt comes for *captures*."""
@@ -137,7 +137,7 @@ class Resending(Receipts):
         return ids
 
 
-def _again(db: sqlite3.Connection, entry: Entry) -> None:
+def again(db: sqlite3.Connection, entry: Entry) -> None:
     """Let *entry*, which has a bundle, wait for upload."""
     assert entry.bundle is not None
     if entry.state != "uploaded":

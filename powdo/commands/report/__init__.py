@@ -78,6 +78,7 @@ def report(
         assert by is not None  # or _check would have told
         for worker, _, window in asked:
             _tell_gaps(run, store, worker, window)
+            _tell_chains(run, store, worker, window)
         rows = _counted(by, store, asked)
     finally:
         store.close()
@@ -136,6 +137,24 @@ def _tell_gaps(run: Run, store: Store, worker: Worker, window: Interval) -> None
         f" and {len(found) - _TOLD} more gaps" if len(found) > _TOLD else ""
     )
     run.console.warning(f"{lost} capture{'s' * (lost != 1)} of '{worker.name}' never arrived: {where}")
+
+
+def _tell_chains(run: Run, store: Store, worker: Worker, window: Interval) -> None:
+    """Tell of links in two versions, and of devices that are new in *window*, with chains of their own."""
+    from powdo.lines import format_time
+    from powdo.worktime.manifest import from_micros
+
+    hint = f"`powdo users show {worker.name}` shows the chains"
+    for number, chain in enumerate(store.chains(worker.id)):
+        if chain.forked:
+            places = " ".join(map(str, chain.forked[:_TOLD]))
+            run.console.warning(
+                f"link {places} on device '{chain.device}' of '{worker.name}' was told in two versions",
+                hint=hint,
+            )
+        if number and window.begin <= chain.begin_us < window.end:
+            at = format_time(from_micros(chain.begin_us))
+            run.console.note(f"'{worker.name}' has a new device since {at}: '{chain.device}'")
 
 
 def _counted(by: str, store: Store, asked: list[tuple[Worker, Book, Interval]]) -> list[tuple[Key, int]]:

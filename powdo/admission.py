@@ -4,6 +4,7 @@ Rules:
 - wanted is the union of the enrolled workers' access keys, the DVM's own keys, the keys in custody, and
   what was pinned here;
 - a worker's identity gets there by being pinned only: the public side must not learn of it;
+- a key in custody that is the access key of a worker who was removed is not wanted;
 - a source that cannot be read ends the run, since a part of the union would shut people out.
 """
 
@@ -40,6 +41,7 @@ def union(settings: Settings, pins: Iterable[str]) -> Union:
 
     workers = enrolled(settings.database_url)
     identities = {pubkey for worker in workers for pubkey in worker.pubkeys}
+    removed = {pubkey for worker in workers if worker.disabled for pubkey in worker.access_pubkeys}
     reasons: dict[str, list[str]] = {}
     for worker in workers:
         for pubkey in () if worker.disabled else worker.access_pubkeys:
@@ -51,7 +53,7 @@ def union(settings: Settings, pins: Iterable[str]) -> Union:
             reasons.setdefault(pubkey, []).append("dvm")
         elif workers_side and name == user != access_user:
             identities.add(pubkey)
-        elif pubkey not in identities and lives:
+        elif pubkey not in identities | removed and lives:
             reasons.setdefault(pubkey, []).append(f"custody {name}")
     for pubkey in pins:
         reasons.setdefault(pubkey, []).append("pinned")

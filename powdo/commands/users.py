@@ -33,6 +33,9 @@ def users() -> None:
 @click.option("--kimai-user", type=click.IntRange(1), metavar="ID", help="The worker's number in Kimai.")
 @click.option("--timezone", metavar="TZ", help="Where the worker's days begin and end.")
 @click.option("--day-start", metavar="DURATION", help="How long after midnight they do, such as 4h.")
+@click.option("--create-key", is_flag=True, help="Keep their access key in custody, made if there is none.")
+@click.option("--about", metavar="TEXT", help="Something about them, for the profile of that key.")
+@click.option("--picture", metavar="URL", help="Where a picture of them is, for that profile.")
 @network_options
 @dry_run_option
 def add(
@@ -43,21 +46,34 @@ def add(
     kimai_user: int | None,
     timezone: str | None,
     day_start: str | None,
+    create_key: bool,
+    about: str | None,
+    picture: str | None,
     timeout: float,
     dry_run: bool,
 ) -> None:
     """Enroll a worker by their npubs, or add to what is known of one.
 
-    The relay of [allow] is told of their access keys; while it is away that waits in a queue. With -n write
-    the worker as `users show --json` would, and change nothing.
+    The relay of [allow] is told of their access keys; while it is away that waits in a queue. With
+    --create-key the worker is a user in custody: NAME's key is made and their profile published. With -n
+    write the worker as `users show --json` would, and change nothing.
     """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
     keys, pseudonyms = _pubkeys(npubs), _pubkeys(access)
     _check_zone(timezone)
     seconds = _day_start(day_start)
+    profile = {"about": about, "picture": picture}
+    if any(profile.values()) and not create_key:
+        raise UsageError("a profile is signed with a key in custody", hint="ask for it with --create-key")
+    if create_key and not dry_run:
+        from powdo.accounts import ensure_key
+
+        with _store(run) as store:  # what makes no sense is told before a key is made
+            store.enroll(name, pubkeys=keys, access=pseudonyms, dry=True)
+        pseudonyms.append(ensure_key(run, name))
     with _store(run) as store:
-        if not npubs and store.worker(name) is None:
+        if not npubs and not create_key and store.worker(name) is None:
             raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")
         worker = store.enroll(
             name,
@@ -70,8 +86,12 @@ def add(
         )
     if dry_run:
         run.emit(_row(worker))
-    else:
-        _tell_relay(run, worker, timeout)
+        return
+    _tell_relay(run, worker, timeout)
+    if create_key:
+        from powdo.accounts import publish_profile
+
+        publish_profile(run, name, profile, timeout)
 
 
 @command("list", parent=users, epilog="powdo users list --json | jq -r '.access[]'")
@@ -101,19 +121,24 @@ def show(run: Run, name: str, json: bool, headers: bool) -> None:
 
 @command("remove", parent=users, epilog="powdo users remove ana\npowdo users remove ana --erase -n")
 @click.argument("name")
+@click.option("--delete-key", is_flag=True, help="Delete their key in custody for good, too.")
 @click.option("--erase", is_flag=True, help="Erase all that the worker has sent, too.")
-@click.option("--yes", is_flag=True, help="Erase without asking.")
+@click.option("--yes", is_flag=True, help="Erase and delete without asking.")
 @network_options
 @dry_run_option
-def remove(run: Run, name: str, erase: bool, yes: bool, timeout: float, dry_run: bool) -> None:
+def remove(
+    run: Run, name: str, delete_key: bool, erase: bool, yes: bool, timeout: float, dry_run: bool
+) -> None:
     """Refuse what a worker sends from now on.
 
     What they sent is kept unless it is to be erased; `users add` enrolls them again. The relay of [allow] is
     told to let their access keys in no longer. With -n write the worker as `users show --json` would, and
     change nothing.
     """
-    if yes and not erase:
-        raise UsageError("--yes belongs to --erase")
+    if yes and not erase and not delete_key:
+        raise UsageError("--yes belongs to --erase and --delete-key")
+    if delete_key and not dry_run:
+        _delete_key(run, name, yes=yes)
     if erase:
         _erase(run, name, timeout, yes=yes, dry=dry_run)
         return
@@ -123,6 +148,17 @@ def remove(run: Run, name: str, erase: bool, yes: bool, timeout: float, dry_run:
         run.emit(_row(worker) | {"removed": True})
     else:
         _tell_relay(run, worker, timeout)
+
+
+def _delete_key(run: Run, name: str, *, yes: bool) -> None:
+    """Delete the key of *name* in custody for good, once a person says so. Raises: UsageError."""
+    from powdo import accounts
+
+    with _store(run) as store:
+        _known(store.worker(name), name)
+    run.keystore.get(name)
+    _ask(f"delete the secret key of '{name}' for good?", yes=yes)
+    accounts.delete_key(run, name)
 
 
 def _erase(run: Run, name: str, timeout: float, *, yes: bool, dry: bool) -> None:
@@ -167,7 +203,7 @@ def _ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("nobody can be asked here", hint="--yes erases without asking")
+        raise UsageError("nobody can be asked here", hint="--yes does not ask")
     click.confirm(question, abort=True, err=True)
 
 

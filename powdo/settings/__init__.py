@@ -50,7 +50,7 @@ _VARIABLES: dict[str, tuple[schema.Parse, tuple[tuple[str, str], ...]]] = {
 
 
 class Settings(NamedTuple):
-    """All settings of one run. *sections* names those that the file has."""
+    """All settings of one run. *sections* names those that the file has; *publishes* is NOSTR_ENABLED."""
 
     config_path: Path
     state_dir: Path
@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     allow: schema.Allow = schema.Allow()
     pow: schema.Pow = schema.Pow()
     rules: tuple[Rule, ...] = ()
+    publishes: bool = True
 
     @property
     def keystore_path(self) -> Path:
@@ -220,6 +221,7 @@ def load(*, config: str | None = None, profile: str | None = None) -> Settings:
         state_dir=state_dir(profile, variables),
         data_dir=data_dir(profile, variables),
         sections=frozenset(table),
+        publishes=schema.switch(variables.get("NOSTR_ENABLED", "").strip(" ,") or True),
         **values,
     )
 

@@ -40,6 +40,12 @@ CREATE TABLE IF NOT EXISTS delivery (
     wrap TEXT NOT NULL, relay TEXT NOT NULL, accepted INTEGER NOT NULL, message TEXT NOT NULL,
     at INTEGER NOT NULL, PRIMARY KEY (wrap, relay)
 );
+CREATE TABLE IF NOT EXISTS event (
+    id TEXT PRIMARY KEY, address TEXT, event TEXT NOT NULL, public INTEGER NOT NULL, created INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, retry_at INTEGER NOT NULL DEFAULT 0, error TEXT
+);
+CREATE INDEX IF NOT EXISTS event_created ON event (created);
+CREATE INDEX IF NOT EXISTS event_address ON event (address) WHERE address IS NOT NULL;
 CREATE TABLE IF NOT EXISTS signed (address TEXT PRIMARY KEY, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS control (kind TEXT NOT NULL, begin INTEGER NOT NULL, end INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS control_end ON control (kind, end);

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from powdo.nips.event import Unsigned
     from powdo.nips.pow_search import Miner
 
-_TRIAL = 0.02
+_TRIAL = 0.05
 
 
 class MiningLine(Progress):

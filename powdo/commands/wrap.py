@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from powdo.adapters.outbox import Entry, Outbox
     from powdo.nips.curve import SecretKey
     from powdo.nips.event import Event, Unsigned
-    from powdo.proving import Proof
+    from powdo.proving import Proof, Seller
     from powdo.records import Bundle
 
 _MOST_BITS = 128
@@ -208,6 +208,10 @@ def _bits(_context: click.Context, _parameter: click.Parameter, value: str | Non
     callback=_bits,
     help="Mine BITS of proof of work for each wrap; without a number what the primary relay wants.",
 )
+@click.option("--pow-provider", "provider", metavar="URL", help="Have the service at URL mine it.")
+@click.option(
+    "--throw-away", is_flag=True, help="Ask the service with a key made for this, not the access key."
+)
 @dry_run_option
 def wrap(
     run: Run,
@@ -216,6 +220,8 @@ def wrap(
     to: tuple[str, ...],
     no_self: bool,
     bits: int | str | None,
+    provider: str | None,
+    throw_away: bool,
     dry_run: bool,
 ) -> None:
     """Seal and gift-wrap uploaded bundles for their recipients.
@@ -226,7 +232,10 @@ def wrap(
 
     outbox = Outbox(run.settings.state_dir)
     with ExitStack() as resources:
-        proof = None if bits is None else resources.enter_context(_proof(run, bits))
+        seller = _seller(run, provider, throw_away)
+        proof = None
+        if bits is not None or seller is not None:
+            proof = resources.enter_context(_proof(run, bits, seller))
         stage = _Stage(outbox, _post(run, to, no_self), proof, dry_run=dry_run)
         run.stage(
             files,
@@ -237,7 +246,20 @@ def wrap(
         )
 
 
-def _proof(run: Run, bits: int | str) -> closing[Proof]:
+def _seller(run: Run, provider: str | None, throw_away: bool) -> Seller | None:
+    """Return whom the work is bought from. Raises: UsageError, ConfigurationError."""
+    from powdo.errors import UsageError
+    from powdo.options import relay_urls
+    from powdo.proving import Seller
+
+    if provider is None:
+        if throw_away:
+            raise UsageError("--throw-away is about a service", hint="name it with --pow-provider URL")
+        return None
+    return Seller(relay_urls((provider,))[0], None if throw_away else run.settings.access_user())
+
+
+def _proof(run: Run, bits: int | str | None, seller: Seller | None) -> closing[Proof]:
     from powdo.proving import Proof
 
-    return closing(Proof(run, bits if isinstance(bits, int) else None))
+    return closing(Proof(run, bits if isinstance(bits, int) else None, seller))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from powdo.nips.event import Tags, Unsigned, serialize
 from powdo.nips.giftwrap import SEAL
-from powdo.nips.kinds import WRAP_KINDS
+from powdo.nips.kinds import GIFT_WRAP, WRAP_KINDS
 from powdo.nips.pow import difficulty
 
 #: Nonces that differ in their last four digits only are one turn of a kernel.
@@ -102,3 +102,10 @@ def refreshed(template: Template, now: int) -> Template:
     if event.kind in DATED_BACK or event.created_at == now:
         return template
     return make_template(event._replace(created_at=now), template.target)
+
+
+def sized(size: int) -> Template:
+    """Return a template of a gift wrap's shape, of *size* bytes or a few more, that is never found."""
+    event = Unsigned("0" * 64, 0, GIFT_WRAP, (("p", "0" * 64),), "")
+    empty = make_template(event, MAX_TARGET)
+    return make_template(event._replace(content="x" * max(0, size - len(empty.message))), MAX_TARGET)

@@ -157,6 +157,14 @@ class BadEventError(PeerProtocolError):
         self.event_id = event_id
 
 
+class UnknownWordError(PeerProtocolError):
+    """A message with a word of another protocol; *value* is all of it."""
+
+    def __init__(self, value: list[object]) -> None:
+        super().__init__(f"unknown message '{str(value[0])[:20]}'")
+        self.value = value
+
+
 class BadRequestError(PeerProtocolError):
     """A REQ or COUNT whose filters make no sense, for a *subscription* that can be answered."""
 
@@ -168,7 +176,8 @@ class BadRequestError(PeerProtocolError):
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _array(data: str | bytes) -> list[object]:
+def array(data: str | bytes) -> list[object]:
+    """Return the message *data*: an array that begins with a word. Raises: PeerProtocolError."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -211,7 +220,7 @@ def _integer(value: object) -> int:
 
 def parse_relay_message(data: str | bytes) -> RelayMessage | None:
     """Return what a relay says; None for a word unknown to us. Raises: PeerProtocolError."""
-    value = _array(data)
+    value = array(data)
     match value[0]:
         case "EVENT":
             (subscription,) = _texts(value, 1)
@@ -245,8 +254,8 @@ def _parse_ok(value: list[object]) -> OkMessage:
 
 
 def parse_client_message(data: str | bytes) -> ClientMessage:
-    """Return what a client asks. Raises: PeerProtocolError, BadEventError, BadRequestError."""
-    value = _array(data)
+    """Return what a client asks. Raises: PeerProtocolError and its children here."""
+    value = array(data)
     match value[0]:
         case "EVENT":
             return Publish(_event(value[1] if len(value) > 1 else None))
@@ -256,7 +265,7 @@ def parse_client_message(data: str | bytes) -> ClientMessage:
             return _parse_request(value)
         case "CLOSE":
             return Close(*_texts(value, 1))
-    raise PeerProtocolError(f"unknown message '{str(value[0])[:20]}'")
+    raise UnknownWordError(value)
 
 
 def _parse_request(value: list[object]) -> Request:

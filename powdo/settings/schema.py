@@ -65,6 +65,13 @@ def some(value: Any) -> int:
     return number(value)
 
 
+def bits(value: Any) -> int:
+    """Return a number of bits that proof of work may have."""
+    if number(value) > 64:
+        raise ConfigurationError(f"'{value}' is more than the 64 bits that anybody mines")
+    return number(value)
+
+
 def amount(value: Any) -> int:
     """Return the bytes of a size that is not 0."""
     if parse_size(value) == 0:
@@ -321,6 +328,7 @@ class Relay(NamedTuple):
     admin_secret_command: Annotated[str | None, text] = None
     admin_ip: Annotated[tuple[str, ...], many(text)] = ("127.0.0.0/8", "::1/128")
     operator: Annotated[str | None, pubkey] = None
+    pow_service: Annotated[bool, flag] = False
     retention: Annotated[int, parse_duration] = 30 * 86400
     stranger_wraps_per_recipient: Annotated[int, number] = 1000
     stranger_wraps: Annotated[int, number] = 100_000
@@ -378,6 +386,28 @@ class Allow(NamedTuple):
 
 
 class Pow(NamedTuple):
-    """[pow]: how long mining a wrap may take."""
+    """[pow]: how long mining a wrap may take; else as the flags of `pow serve`, and the service's terms."""
 
     max_seconds: Annotated[int, pause] = 60
+    listen: Annotated[str, address] = "127.0.0.1:7778"
+    data: Annotated[Path | None, path] = None
+    url: Annotated[str | None, public_url] = None
+    trusted_proxy: Annotated[tuple[str, ...], many(text)] = ()
+    database: Annotated[str | None, text] = None
+    allow: Annotated[tuple[str, ...], many(pubkey)] = ()
+    allowlist: Annotated[Path | None, path] = None
+    members_only: Annotated[bool, flag] = False
+    members_pay: Annotated[bool, flag] = False
+    min_target: Annotated[int, bits] = 8
+    max_target: Annotated[int, bits] = 28
+    base: Annotated[int, number] = 1000
+    rate: Annotated[int, number] = 1000
+    job_seconds: Annotated[int, pause] = 60
+    foreign: Annotated[bool, flag] = True
+    jobs_per_pubkey: Annotated[int, some] = 4
+    backlog: Annotated[int, pause] = 120
+    threads: Annotated[int | None, some] = None
+    max_message: Annotated[int, amount] = 128 << 10
+    idle_timeout: Annotated[int, pause] = 600
+    max_connections: Annotated[int, some] = 1000
+    max_connections_per_address: Annotated[int, some] = 64

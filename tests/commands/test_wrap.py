@@ -235,8 +235,8 @@ def test_a_signal_while_a_wrap_is_mined_leaves_the_bundle_waiting(worker: Worker
     name = worker.uploaded()
     config = own_world / "powdo.toml"
     config.write_text(config.read_text() + '\n[pow]\nmax_seconds = "3650d"\n')
-    with worker.powdo.start("wrap", "--pending", "--pow=46", "-vv") as process:
-        while b"on average" not in process.stderr.readline():
+    with worker.powdo.start("wrap", "--pending", "--pow=38", "-vv") as process:
+        while b"attempts, about" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == -signal.SIGINT

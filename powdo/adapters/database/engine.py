@@ -1,4 +1,4 @@
-"""How the DVM's database is opened: SQLite in WAL mode, or PostgreSQL by URL, migrated when it is opened.
+"""How our databases are opened: SQLite in WAL mode, or PostgreSQL by URL, migrated when it is opened.
 
 Rules:
 - a transaction that writes takes the write lock first (BEGIN IMMEDIATE), so that two runs never fail midway;
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -35,13 +35,25 @@ _BUSY_MS = 30_000
 _MIGRATION_LOCK = 0x706F77646F  # any number all of us agree on
 
 
+class Schema(NamedTuple):
+    """Tables that belong together: the folder of their migrations, the newest, and where that is noted."""
+
+    migrations: Path
+    head: str
+    noted: str
+
+
+DVM = Schema(Path(__file__).parent / "migrations", HEAD, "alembic_version")
+
+
 class Database:
-    """One database, migrated to the current schema; `close` gives its connections back.
+    """One database, migrated to the newest of *schema*; `close` gives its connections back.
 
     One that is not there is made, unless *create* is false: that raises InputMissingError.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True, schema: Schema = DVM) -> None:
+        self._schema = schema
         self._url = _normal_url(url)
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self.shown = self._url.render_as_string(hide_password=True)
@@ -136,7 +148,7 @@ class Database:
 
     def _migrate(self, *, create: bool) -> None:
         version = self._version()
-        if version == HEAD:
+        if version == self._schema.head:
             return
         if version is None and not create:
             self.close()
@@ -144,12 +156,14 @@ class Database:
         with self.write() as connection:
             if not self.sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            if _read_version(connection) != HEAD:  # another run may have been first
+            if (
+                _read_version(connection, self._schema) != self._schema.head
+            ):  # another run may have been first
                 self._upgrade(connection)
 
     def _version(self) -> str | None:
         with self.read() as connection:
-            return _read_version(connection)
+            return _read_version(connection, self._schema)
 
     def _upgrade(self, connection: sa.Connection) -> None:
         from alembic import command
@@ -157,7 +171,7 @@ class Database:
         from alembic.util import CommandError
 
         config = Config()
-        folder = str(Path(__file__).parent / "migrations")
+        folder = str(self._schema.migrations)
         config.set_main_option("script_location", folder.replace("%", "%%"))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
@@ -265,8 +279,8 @@ def _make_engine(url: sa.URL, *, sqlite: bool) -> sa.Engine:
     return engine
 
 
-def _read_version(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
+def _read_version(connection: sa.Connection, schema: Schema) -> str | None:
+    if not sa.inspect(connection).has_table(schema.noted):
         return None
-    version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {schema.noted}")).scalar()  # noqa: S608  # a name of ours
     return version

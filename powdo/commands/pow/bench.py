@@ -13,7 +13,6 @@ from powdo.options import Run, command, report_options
 
 if TYPE_CHECKING:
     from powdo.nips.pow_search import Miner
-    from powdo.nips.pow_template import Template
 
 #: A short note, a gift wrap of a few words, powdo's own gift wraps, and more.
 _SIZES = (300, 1024, 2560, 8192, 65536)
@@ -54,20 +53,11 @@ def bench(
         run.table([_shown(row) for row in rows], json=False, headers=headers)
 
 
-def _sized(size: int) -> Template:
-    """Return the template of a gift wrap's shape whose serialization has *size* bytes or a few more."""
-    from powdo.nips.event import Unsigned
-    from powdo.nips.pow_template import MAX_TARGET, make_template
-
-    event = Unsigned("0" * 64, 0, 1059, (("p", "0" * 64),), "")
-    empty = make_template(event, MAX_TARGET)
-    return make_template(event._replace(content="x" * max(0, size - len(empty.message))), MAX_TARGET)
-
-
 def _row(miner: Miner, size: int, seconds: float) -> dict[str, Any]:
     from powdo.nips.pow_odds import affordable
+    from powdo.nips.pow_template import sized
 
-    template = _sized(size)
+    template = sized(size)
     miner.work(template, template.turns.start, 0.01)  # starts threads and processes
     begin = time.monotonic()
     done = miner.work(template, template.turns.start, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from powdo.errors import UsageError
 from powdo.options import Run, admin_options, command
 
 if TYPE_CHECKING:
+    from powdo.pow_service import Setup
     from powdo.servers.relay.application import Config
     from powdo.servers.relay.limits import Limits
     from powdo.settings.schema import Relay as Section
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     help="Let strangers send gift wraps with BITS of proof of work to those on the allowlist.",
 )
 @admin_options
+@click.option("--pow-service", is_flag=True, help="Mine proof of work for clients too, as [pow] says.")
 @click.option("--operator", metavar="NPUB", help="Let NPUB change the allowlist by signed calls (NIP-86).")
 def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **flags: Any) -> None:
     """Serve events, and gift wraps to their recipients only.
@@ -52,6 +55,7 @@ def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **
     file is read again when it changes.
     """
     import asyncio
+    from dataclasses import replace
 
     from powdo import loops
     from powdo.records.network import Listening
@@ -62,17 +66,31 @@ def serve(run: Run, allowed: tuple[str, ...], admin_secret_file: Path | None, **
         name: value for name, value in flags.items() if value not in (None, (), "") and value is not False
     }
     secret = run.settings.served_admin_secret(admin_secret_file)
-    config = _config(run, run.settings.relay._replace(**given), _pubkeys("--allow", allowed), secret)
+    section = run.settings.relay._replace(**given)
+    config = _config(run, section, _pubkeys("--allow", allowed), secret)
     if secret is None and flags["admin_ip"]:
         run.console.warning("the admin API is off", hint="give its secret with --admin-secret-file")
     _warn(run, config)
-    server = Relay(config)
+    with ExitStack() as resources:
+        if section.pow_service:
+            config = replace(config, pow=resources.enter_context(_pow_service(run, config)).service)
+        server = Relay(config)
 
-    async def main(stop: asyncio.Event) -> None:
-        watch(asyncio.get_running_loop(), run.console.warning)
-        await server.serve(lambda address: run.emit(Listening(url=address)), stop)
+        async def main(stop: asyncio.Event) -> None:
+            watch(asyncio.get_running_loop(), run.console.warning)
+            await server.serve(lambda address: run.emit(Listening(url=address)), stop)
 
-    loops.run(main)
+        loops.run(main)
+
+
+def _pow_service(run: Run, config: Config) -> Setup:
+    """Return the service inside the relay, whose members are the relay's. Raises: PowdoError."""
+    from powdo.pow_service import Setup
+
+    section = run.settings.pow
+    if section.data is None:
+        section = section._replace(data=config.data / "pow")
+    return Setup(run, section, members=config.policy.allowed)
 
 
 def _config(run: Run, section: Section, allowed: tuple[str, ...], secret: str | None) -> Config:

@@ -18,6 +18,8 @@ from powdo.errors import CannotCreateError
 from powdo.servers.admin.api import PATHS, AdminApi, answer_off
 from powdo.servers.admin.management import CONTENT_TYPE, Management
 from powdo.servers.log import logger
+from powdo.servers.pow.about import terms
+from powdo.servers.pow.service import Service
 from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.about import PAGE_HEADERS, About, information, page
 from powdo.servers.relay.connection import Connection
@@ -58,6 +60,8 @@ class Config:
     trusted_proxies: tuple[Network, ...] = ()
     admin: AdminApi | None = None
     management: Management | None = None
+    #: Makes the service that mines for clients, in the loop that it will belong to.
+    pow: Callable[[], Service] | None = None
     warn: Callable[[str], None] = _silent
 
 
@@ -75,6 +79,8 @@ class Relay:
         self._addresses: Counter[str] = Counter()
         self._rates = Rates(config.policy.limits)
         self._stopping = False
+        self.pow: Service | None = None
+        self._mining: asyncio.Task[None] | None = None
 
     async def serve(self, listening: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until *stop*; *listening* is told the address once clients can come.
@@ -96,6 +102,10 @@ class Relay:
         try:
             self.verifier.start(asyncio.get_running_loop())
             self.store.start(asyncio.get_running_loop())
+            if self._config.pow is not None:
+                self.pow = self._config.pow()
+                await self.pow.open()
+                self._mining = asyncio.get_running_loop().create_task(self.pow.run())
             listening(await self._bind(runner))
             await stop.wait()
         finally:
@@ -110,6 +120,10 @@ class Relay:
         for site in tuple(runner.sites):
             await site.stop()
         await self._wait(self._stop_reading, _TO_ANSWER)
+        if self.pow is not None and self._mining is not None:
+            self._mining.cancel()
+            await asyncio.wait((self._mining,))
+            await self.pow.close()
         for connection in tuple(self._connections):
             await connection.say_goodbye()
         await self._wait(lambda: not self._connections, _TO_LEAVE)
@@ -170,6 +184,8 @@ class Relay:
         if "application/nostr+json" in wanted:
             managed = self._config.management is not None
             document = information(self.policy, self._config.about, managed=managed)
+            if self.pow is not None:
+                document["pow"] = terms(self.pow)
             return web.json_response(document, content_type="application/nostr+json", headers=_NEGOTIATED)
         if "text/html" in wanted:
             text = page(self.policy, self._config.about, self.urls[0])

@@ -3,6 +3,7 @@
 Rules:
 - OK is said after the event is on the disk;
 - a message that makes no sense is answered and harms nobody else;
+- what is to be mined goes to the service, where there is one (`servers/pow`);
 - what is asked for is in `subscriptions`, whose gift wraps follow the public keys proved here.
 """
 
@@ -21,6 +22,7 @@ from aiohttp import WSMsgType, web
 from powdo.errors import PeerProtocolError
 from powdo.nips.event import Event
 from powdo.nips.nip42 import check_auth, normalize_url
+from powdo.nips.pow_messages import AUTH_REQUIRED
 from powdo.nips.relay_messages import (
     Authenticate,
     BadEventError,
@@ -28,9 +30,12 @@ from powdo.nips.relay_messages import (
     Close,
     Publish,
     Request,
+    UnknownWordError,
     encode,
     parse_client_message,
 )
+from powdo.servers.pow.desk import Desk
+from powdo.servers.pow.service import Service
 from powdo.servers.relay.hub import Hub
 from powdo.servers.relay.outgoing import Outgoing
 from powdo.servers.relay.policy import Policy, Verdict, decide
@@ -56,6 +61,8 @@ class Context(Protocol):
     hub: Hub
     #: The addresses an AUTH may name; the public one first.
     urls: tuple[str, ...]
+    #: Who mines for clients, where anybody does.
+    pow: Service | None
 
 
 class Connection:
@@ -73,6 +80,7 @@ class Connection:
         self._challenge = secrets.token_hex(16)
         self._keys: set[str] = set()
         self._subscriptions = Subscriptions(context.store, self._limits, self._outgoing, self._keys)
+        self._desk = None if context.pow is None else Desk(context.pow, self._outgoing.put)
         self._in_flight = 0
         self._free: asyncio.Future[None] | None = None
         self._handling = False
@@ -94,6 +102,8 @@ class Connection:
                 await self._outgoing.room()
                 self._handling = False
         finally:
+            if self._desk is not None:
+                self._desk.close()
             self._context.hub.leave(self, self._keys)
             self._outgoing.drop()
 
@@ -135,6 +145,12 @@ class Connection:
             return
         except BadRequestError as error:
             self._subscriptions.refuse(error.subscription, f"invalid: {error.message}")
+            return
+        except UnknownWordError as error:
+            if self._desk is None or error.value[0] != "POW":
+                self._say("NOTICE", f"invalid: {error.message}")
+            else:
+                self._on_pow(self._desk, error.value)
             return
         except PeerProtocolError as error:
             self._say("NOTICE", f"invalid: {error.message}")
@@ -226,6 +242,17 @@ class Connection:
         self._keys.add(pubkey)
         self._context.hub.authenticated(self, pubkey)
         self._ok(event.id, True, "")
+
+    # --- POW ---
+
+    def _on_pow(self, desk: Desk, value: list[object]) -> None:
+        if not self._keys:
+            desk.notice(AUTH_REQUIRED)
+            self._say("AUTH", self._challenge)
+        elif self._is_member() or self._meter.may_ask(time.monotonic()):
+            desk.ask(value, self._keys)
+        else:
+            desk.notice(_TOO_FAST)
 
     # --- REQ, COUNT ---
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -170,22 +174,88 @@ def test_what_never_arrived_is_told(tmp_path: Path, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_what_was_withheld_is_no_gap(environment: Operator, tmp_path: Path) -> None:
+@pytest.fixture
+def database(environment: Operator) -> Iterator[sqlite3.Connection]:
+    """Return the operator's database, which is as it was afterwards."""
+    file = Path(environment.url.removeprefix("sqlite:///"))
+    before = file.with_suffix(".before")
+    with closing(sqlite3.connect(file)) as db, closing(sqlite3.connect(before)) as copy:
+        db.backup(copy)
+        yield db
+        copy.backup(db)
+    before.unlink()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_gap_across_the_border_of_the_period_is_told(
+    database: sqlite3.Connection, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing between the last capture before the period and its first one is missing in it too."""
+    query = "SELECT sequence FROM bundle WHERE begin_us > ? ORDER BY sequence LIMIT 1"
+    midnight = int(datetime(2026, 11, 18, 23, tzinfo=UTC).timestamp()) * 1_000_000
+    (first,) = database.execute(query, (midnight,)).fetchone()
+    database.execute("UPDATE bundle SET sequence = sequence + 1000 WHERE sequence >= ?", (first,))
+    database.execute("UPDATE bundle SET sequence = sequence - 999 WHERE sequence >= ?", (first,))
+    database.commit()
+    report.main(["--by", "day", "--since", "2026-11-19"], standalone_mode=False)
+    assert "1 capture of 'ana' never arrived: 2026-11-18T23:00:00Z to " in capfd.readouterr().err
+    text = written(tmp_path / "page.html", "--since", "2026-11-19").read_text()
+    assert text.count("1 capture never arrived") == 1
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_was_refused_or_taken_by_retention_is_told(
+    database: sqlite3.Connection, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal stands on its day with its reason as text; screenshots that are not kept are a number."""
+    at = int(datetime(2026, 11, 19, 12, tzinfo=UTC).timestamp())
+    database.execute(
+        "INSERT INTO rejection (wrap, worker_id, reason, status, rejected_at, receipt_due)"
+        " VALUES (?, 1, 'a <b>bad</b> zip', 65, ?, 0)",
+        ("ab" * 32, at),
+    )
+    (kept,) = database.execute("SELECT sum(screenshots) FROM bundle").fetchone()
+    (gone,) = database.execute("SELECT sum(screenshots) FROM bundle WHERE sequence < 20").fetchone()
+    database.execute("UPDATE bundle SET screenshots_removed_at = 1 WHERE sequence < 20")
+    database.commit()
+    text = written(tmp_path / "page.html").read_text()
+    assert "13:00 – 13:00</span> refused when it came: a &lt;b&gt;bad&lt;/b&gt; zip" in text
+    assert f"{gone} screenshots of this period are not kept any more." in text
+    assert text.count("<img src=") == kept - gone
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_second_device_is_told_from_the_first(
+    database: sqlite3.Connection, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of captures say of which device they are where there are several; a new one is told."""
+    assert f"<code>{DEVICE[:8]}</code>" not in written(tmp_path / "page.html").read_text()
+    database.execute("UPDATE bundle SET device = ? WHERE sequence > 60", ("7" + DEVICE[1:],))
+    database.commit()
+    text = written(tmp_path / "page.html").read_text()
+    assert f"<code>{DEVICE[:8]}</code> 1<" in text
+    assert f"<code>7{DEVICE[1:8]}</code> 61<" in text
+    capfd.readouterr()
+    report.main(["--by", "day"], standalone_mode=False)
+    told = f"the first 60 captures on device '7{DEVICE[1:]}' of 'ana' never arrived"
+    assert told in capfd.readouterr().err
+    assert told in html.unescape(text)
+    assert "'ana' has a new device since 2026-11-" in html.unescape(text)
+
+
+def test_what_was_withheld_is_no_gap(database: sqlite3.Connection, tmp_path: Path) -> None:
     """Captures that their worker destroyed have their place and their period, and no more is known."""
-    with sqlite3.connect(environment.url.removeprefix("sqlite:///")) as db:
-        begin, end = db.execute(
-            "SELECT (SELECT end_us FROM bundle WHERE sequence = 4),"
-            " (SELECT begin_us FROM bundle WHERE sequence = 7)"
-        ).fetchone()
-        db.executemany(
-            "INSERT INTO withheld VALUES (1, ?, ?, ?, ?, ?, '{}', NULL, 0)",
-            [(DEVICE, 5, "05" * 32, begin, begin + 1), (DEVICE, 6, "06" * 32, begin + 1, end)],
-        )
-    try:
-        text = written(tmp_path / "page.html").read_text()
-    finally:
-        with sqlite3.connect(environment.url.removeprefix("sqlite:///")) as db:
-            db.execute("DELETE FROM withheld")
+    begin, end = database.execute(
+        "SELECT (SELECT end_us FROM bundle WHERE sequence = 4),"
+        " (SELECT begin_us FROM bundle WHERE sequence = 7)"
+    ).fetchone()
+    database.executemany(
+        "INSERT INTO withheld VALUES (1, ?, ?, ?, ?, ?, '{}', NULL, 0)",
+        [(DEVICE, 5, "05" * 32, begin, begin + 1), (DEVICE, 6, "06" * 32, begin + 1, end)],
+    )
+    database.commit()
+    text = written(tmp_path / "page.html").read_text()
     assert "never arrived" not in text
     assert text.count("the worker destroyed this capture before it was sent") == 2
     assert text.count('<span class="state s-gone">withheld</span>') == 2

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.tables import bundle, screenshot, withheld
+from powdo.adapters.database.tables import bundle, rejection, screenshot, withheld
+from powdo.worktime.intervals import SECOND
 from powdo.worktime.pieces import Piece, State
 
 #: So much of a sha256 tells a bundle from all others, and `extract` takes it.
@@ -58,15 +59,42 @@ class Shown:
         return found
 
     def shots(self, worker: int, begin: int, end: int) -> list[Shot]:
-        """Return the screenshots of *worker* taken within [begin, end), in microseconds, by time."""
+        """Return the screenshots of *worker* taken within [begin, end), in microseconds, by time.
+
+        Those that retention took are not among them.
+        """
         shots = screenshot.c
         query = (
             sa.select(shots.time_us, shots.monitor, shots.width, shots.height, shots.sha256, shots.file)
-            .where(shots.worker_id == worker, shots.time_us >= begin, shots.time_us < end)
+            .join_from(screenshot, bundle)
+            .where(*_taken(worker, begin, end), bundle.c.screenshots_removed_at.is_(None))
             .order_by(shots.time_us, shots.monitor, shots.sha256)
         )
         with self._database.read() as connection:
             return [Shot(*row[:5], row.file.rpartition(".")[2]) for row in connection.execute(query)]
+
+    def removed_shots(self, worker: int, begin: int, end: int) -> int:
+        """Return how many screenshots of *worker* taken within [begin, end) retention took."""
+        query = sa.select(sa.func.count()).select_from(sa.join(screenshot, bundle))
+        query = query.where(*_taken(worker, begin, end), bundle.c.screenshots_removed_at.is_not(None))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def refusals(self, worker: int, begin: int, end: int) -> list[tuple[int, str]]:
+        """Return when something by *worker* was refused within [begin, end), in microseconds, and why."""
+        query = (
+            sa.select(rejection.c.rejected_at, rejection.c.reason)
+            .where(rejection.c.worker_id == worker)
+            .where(rejection.c.rejected_at >= begin // SECOND, rejection.c.rejected_at < end // SECOND)
+            .order_by(rejection.c.rejected_at, rejection.c.wrap)
+        )
+        with self._database.read() as connection:
+            return [(row.rejected_at * SECOND, row.reason) for row in connection.execute(query)]
+
+
+def _taken(worker: int, begin: int, end: int) -> tuple[sa.ColumnElement[bool], ...]:
+    shots = screenshot.c
+    return shots.worker_id == worker, shots.time_us >= begin, shots.time_us < end
 
 
 def _within(query: sa.Select[Any], table: sa.Table, worker: int, begin: int, end: int) -> sa.Select[Any]:

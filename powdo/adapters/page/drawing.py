@@ -202,6 +202,8 @@ def told_missing(item: Missing) -> str:
         return f"{number} never arrived: sent and lost, or kept back"
     if item.what == "withheld":
         return "withheld: the worker destroyed this capture before it was sent"
+    if item.what == "refused":
+        return f"refused when it came: {words.short(item.reason)}"
     if item.what == "paused":
         return "paused by the worker: nothing was recorded"
     return words.reason(item.what, item.reason)

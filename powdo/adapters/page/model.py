@@ -55,6 +55,9 @@ class Person:
     pages: Sequence[JournalPage]
     shots: Sequence[Shot]
     left_out: int = 0  # screenshots that are not on the page
+    removed: int = 0  # screenshots that are not kept any more
+    lost: int = 0  # captures that never arrived
+    notes: Sequence[str] = ()  # what else is to be known
     cards: Mapping[str, Card] | None = None
     commands: Sequence[tuple[str, str]] = ()
 

@@ -15,7 +15,7 @@ from powdo.adapters.page import drawing, words
 from powdo.adapters.page.model import Page, Person, Shot
 from powdo.worktime.figures import Label, ranked_labels
 from powdo.worktime.journal import Page as Day
-from powdo.worktime.pieces import counted, gaps, withheld
+from powdo.worktime.pieces import counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,6 +64,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["time"] = words.length
+    environment.filters["short"] = words.short
     return environment
 
 
@@ -98,11 +99,10 @@ class _Sheet:
         pieces = [piece for page in person.pages for piece in page.pieces]
         self.captures = len(pieces)
         self.states = counted(pieces)
-        self.gone = len(withheld(pieces))
-        self.lost = sum(gap.captures for gap in gaps(pieces))
+        self.devices = len({piece.device for piece in pieces})
 
     def _name(self, label: Label) -> str:
-        return _UNBOOKED[self.person.by] if label is None else label
+        return _UNBOOKED[self.person.by] if label is None else words.short(label)
 
     @property
     def worked(self) -> int:

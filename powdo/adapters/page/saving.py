@@ -17,6 +17,8 @@ def check_target(path: Path) -> Path:
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise CannotCreateError(f"cannot create '{path}': there is no folder '{target.parent}'")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise CannotCreateError(f"cannot create '{path}': the folder '{target.parent}' cannot be written")
     if os.path.lexists(target) and not target.is_file():
         raise CannotCreateError(f"cannot create '{path}': it is there, and no regular file")
     return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date
 
 from powdo.worktime.days import Days
 from powdo.worktime.intervals import MINUTE, SECOND
@@ -12,6 +12,8 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+#: How much of a title is shown.
+_LONGEST = 300
 #: What a capture lacks and why, in words; others are shown as the capture tells them.
 _REASONS = {
     "paused": "paused by the worker",
@@ -36,6 +38,17 @@ def length(microseconds: int) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def short(text: str) -> str:
+    """Return *text*, cut where it is longer than anybody reads: titles have no bounds."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def instant(microseconds: int) -> str:
+    """Return date and time in UTC."""
+    at = Days(UTC).local(microseconds)
+    return f"{plain_date(at.date())}, {at:%H:%M} UTC"
 
 
 def full_date(day: date) -> str:
@@ -74,5 +87,5 @@ def period(first: date, last: date) -> str:
 
 def reason(what: str, why: str) -> str:
     """Return in words that *what* (screenshots, activity) is absent and why."""
-    told = _REASONS.get(why, why)
+    told = _REASONS.get(why) or short(why)
     return f"no {'screenshot' if what == 'screenshots' else what}: {told}"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: What the rules say of time.
 _BY_RULE = ("project", "activity")
-#: So many gaps are told one by one.
-_TOLD = 3
 
 
 @command(
@@ -61,6 +59,7 @@ def report(
 ) -> None:
     """Count active seconds by app, project, day, activity or worker, or show all on a page."""
     from powdo.adapters.database import Store
+    from powdo.commands.report import lost
 
     _check(by, html=html, whole=full or verified is not None, csv=csv, json=json)
     store = Store(run.settings.database_url)
@@ -77,8 +76,7 @@ def report(
             return
         assert by is not None  # or _check would have told
         for worker, _, window in asked:
-            _tell_gaps(run, store, worker, window)
-            _tell_chains(run, store, worker, window)
+            lost.tell(run, store, worker, window)
         rows = _counted(by, store, asked)
     finally:
         store.close()
@@ -118,43 +116,6 @@ def _asked(
         window = _window(store, worker, book, period)
         if window is not None:
             yield worker, book, window
-
-
-def _tell_gaps(run: Run, store: Store, worker: Worker, window: Interval) -> None:
-    """Warn of captures in the chains of *worker* that never arrived: their time is not in the figures."""
-    from powdo.lines import format_time
-    from powdo.worktime.manifest import from_micros
-    from powdo.worktime.pieces import gaps
-
-    found = gaps(store.places(worker.id, window.begin, window.end))
-    if not found:
-        return
-    lost = sum(gap.captures for gap in found)
-    periods = [
-        f"{format_time(from_micros(gap.begin))} to {format_time(from_micros(gap.end))}" for gap in found
-    ]
-    where = ", ".join(periods[:_TOLD]) + (
-        f" and {len(found) - _TOLD} more gaps" if len(found) > _TOLD else ""
-    )
-    run.console.warning(f"{lost} capture{'s' * (lost != 1)} of '{worker.name}' never arrived: {where}")
-
-
-def _tell_chains(run: Run, store: Store, worker: Worker, window: Interval) -> None:
-    """Tell of links in two versions, and of devices that are new in *window*, with chains of their own."""
-    from powdo.lines import format_time
-    from powdo.worktime.manifest import from_micros
-
-    hint = f"`powdo users show {worker.name}` shows the chains"
-    for number, chain in enumerate(store.chains(worker.id)):
-        if chain.forked:
-            places = " ".join(map(str, chain.forked[:_TOLD]))
-            run.console.warning(
-                f"link {places} on device '{chain.device}' of '{worker.name}' was told in two versions",
-                hint=hint,
-            )
-        if number and window.begin <= chain.begin_us < window.end:
-            at = format_time(from_micros(chain.begin_us))
-            run.console.note(f"'{worker.name}' has a new device since {at}: '{chain.device}'")
 
 
 def _counted(by: str, store: Store, asked: list[tuple[Worker, Book, Interval]]) -> list[tuple[Key, int]]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from powdo.adapters.database import Store, Worker
 from powdo.adapters.page import Person, Shot
+from powdo.commands.report.lost import lost, remarks
 from powdo.worktime.book import MARGIN, Book, chunks
 from powdo.worktime.days import Days
 from powdo.worktime.figures import by_day, in_front
 from powdo.worktime.intervals import Interval
 from powdo.worktime.journal import Journal
-from powdo.worktime.pieces import Piece, State, absences, gaps, withheld
+from powdo.worktime.pieces import Missing, Piece, State, absences, withheld
 from powdo.worktime.tally import clipped
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Gathered:
         self._journal.add_figures(by_day(self._slices(), self._book.labels(), self._days))
         pieces = [self._judged(piece, verdicts) for piece in self._pieces()]
         self._journal.add_pieces(pieces)
-        self._journal.add_missing([*gaps(pieces), *withheld(pieces), *absences(pieces)])
+        gaps = lost(self._store, self._worker, self._window)
+        self._journal.add_missing([*gaps, *withheld(pieces), *absences(pieces), *self._refused()])
         shown = [replace(shot, caption=self._captions.get(shot.time, "")) for shot in shots]
         self._journal.add_shots(shot.time for shot in shown)
         return Person(
@@ -48,7 +50,15 @@ class Gathered:
             pages=self._journal.pages(),
             shots=shown,
             left_out=len(self.stored) - len(shown),
+            removed=self._store.removed_shots(self._worker.id, self._window.begin, self._window.end),
+            lost=sum(gap.captures for gap in gaps),
+            notes=[remark.text for remark in remarks(self._store, self._worker, self._window)],
         )
+
+    def _refused(self) -> list[Missing]:
+        """Return what came within the period and was refused, by when it came."""
+        found = self._store.refusals(self._worker.id, self._window.begin, self._window.end)
+        return [Missing(at, at, "refused", reason) for at, reason in found]
 
     def _pieces(self) -> list[Piece]:
         return self._store.pieces(self._worker.id, self._window.begin, self._window.end)

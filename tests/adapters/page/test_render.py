@@ -170,6 +170,11 @@ def test_the_axis_follows_the_clock_through_its_changes(day: date, hours: list[s
     assert drawing.active[0].x == "0%"
 
 
+def test_titles_have_no_bounds_but_their_places_have() -> None:
+    """Of a title of a megabyte a page shows what anybody reads."""
+    assert len(render(page_of("x" * 1_000_000))) < 100_000
+
+
 def test_lengths_and_dates_in_words() -> None:
     """Hours and minutes, seconds below a minute, and dates as people write them."""
     assert [words.length(n * SECOND) for n in (0, 1, 59, 60, 3599, 3600, 36_300)] == [

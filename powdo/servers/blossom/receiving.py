@@ -40,6 +40,7 @@ class Body:
             await self._written()
             loop = asyncio.get_running_loop()
             self._writing = loop.run_in_executor(self._executor, self._write, self._gathered)
+            self._writing.add_done_callback(_see)
             self._gathered, self._size = [], 0
 
     async def finish(self) -> str:
@@ -60,3 +61,9 @@ class Body:
     def _write(self, piece: Sequence[bytes]) -> None:
         for data in piece:
             self._incoming.write(data)
+
+
+def _see(writing: asyncio.Future[None]) -> None:
+    """Look at how *writing* ended: where a body was given up nobody else does, and asyncio complains."""
+    if not writing.cancelled():
+        writing.exception()

@@ -104,6 +104,7 @@ class Folder:
             # the 256 first-level names are made once, so that an upload need not put them on disk
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+            self._changing.touch(mode=0o600)
             for path in (self._blobs, self.directory, self.directory.parent):
                 fsync_path(path)
             for path in self.cut_off():

@@ -21,8 +21,8 @@ _SHIPPED = "/usr/local/bin"
 _BEGIN, _END = "# powdo begins", "# powdo ends"
 _SYSTEM = Path("/etc/systemd/system")
 _UNITS = {
-    "worker": ("powdo-capture", "powdo-send", "powdo-acknowledge"),
-    "operator": ("powdo-listen", "powdo-receipt", "powdo-kimai-sync", "powdo-allow-sync", "powdo-prune"),
+    "worker": ("powdo-capture", "powdo-send"),
+    "operator": ("powdo-listen", "powdo-receipts", "powdo-kimai-sync", "powdo-allow-sync", "powdo-prune"),
     "server": ("powdo-relay", "powdo-blossom", "powdo-blossom-prune", "powdo-relay-backup"),
 }
 _TIMEOUT = 60

@@ -95,6 +95,31 @@ def test_a_master_key_that_is_missing_or_bad_ends_in_77(
     assert not (own_world / "data" / "keystore.json").exists()
 
 
+@pytest.mark.parametrize("source", ["variable", "file", "credential", "command", "configured"])
+def test_the_master_key_comes_from_where_it_is_safe(
+    powdo: Powdo, own_world: Path, tmp_path: Path, source: str
+) -> None:
+    """A variable, a private file, systemd's credentials, a command, and the file beside the configuration."""
+    file = secret_file(tmp_path / "nsec-master-key", _MASTER["NSEC_MASTER_KEY"])
+    configured = f'[identity]\nmaster_key_command = "cat {file}"\n' if source == "command" else ""
+    (own_world / "powdo.toml").write_text(configured)
+    (own_world / "powdo.toml").chmod(0o600)
+    if source == "configured":
+        secret_file(own_world / "master.key", _MASTER["NSEC_MASTER_KEY"])
+    given = {
+        "variable": _MASTER,
+        "file": {"NSEC_MASTER_KEY_FILE": file},
+        "credential": {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    }
+    done = powdo("keys", "new", "ana", env=given.get(source, {}))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert powdo("keys", "audit", env=_MASTER).returncode == 0
+    if source == "file":
+        Path(file).chmod(0o640)
+        done = powdo("keys", "audit", env=given["file"])
+        assert (done.returncode, b"others can read" in done.stderr) == (77, True)
+
+
 def test_another_master_key_is_told(powdo: Powdo) -> None:
     """A keystore takes no key under a second master key, and opens with none but its own."""
     powdo("keys", "new", "ana", env=_MASTER)

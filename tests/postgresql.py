@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,9 +31,9 @@ def _as_nobody() -> list[str]:
     return ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Return the URL, without its database, of a PostgreSQL server of our own."""
+@contextmanager
+def running(*, durable: bool = False) -> Iterator[str]:
+    """Return the URL, without its database, of a PostgreSQL that a power cut harms unless it is *durable*."""
     binaries = _binaries()
     need(binaries, "PostgreSQL")
     need(importlib.util.find_spec("psycopg"), "psycopg")
@@ -57,7 +58,9 @@ def postgresql() -> Iterator[str]:
         "UTF8",
     ]
     subprocess.run([*initdb, "--no-locale"], check=True, capture_output=True, cwd=folder)
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories="
+    if not durable:
+        options += " -c fsync=off"
     control = [*run, f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w"]
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd=folder)
     try:
@@ -65,6 +68,13 @@ def postgresql() -> Iterator[str]:
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, cwd=folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Return the URL, without its database, of a PostgreSQL server of our own."""
+    with running() as url:
+        yield url
 
 
 def empty_database(server: str) -> str:

@@ -30,7 +30,7 @@ from powdo.errors import (
 )
 
 #: The newest migration; a test holds it against `migrations/versions`.
-HEAD = "0006"
+HEAD = "0007"
 _BUSY_MS = 30_000
 _MIGRATION_LOCK = 0x706F77646F  # any number all of us agree on
 

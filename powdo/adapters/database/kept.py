@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
-from powdo.adapters.database.tables import bundle, screenshot, withheld, worker
+from powdo.adapters.database.tables import bundle, fork, screenshot, withheld, worker
 from powdo.errors import BadRecordError, UsageError
 from powdo.worktime.manifest import parse_manifest
 
@@ -69,7 +69,7 @@ class Picture(NamedTuple):
 
 
 class StoredLink(NamedTuple):
-    """A link as it was told, of a bundle or of a capture that was withheld."""
+    """A link as it was told: of a bundle, or *withheld*, which has none here."""
 
     device: str
     sequence: int
@@ -125,14 +125,19 @@ class Keeping:
             return connection.execute(query).scalar_one()
 
     def links(self, worker: int) -> list[StoredLink]:
-        """Return all links of *worker*, those of withheld captures too, by device and sequence."""
-        own = (bundle.c.device, bundle.c.sequence, bundle.c.link, bundle.c.link_event)
-        told = (withheld.c.device, withheld.c.sequence, withheld.c.link, withheld.c.link_event)
+        """Return all links of *worker*, by device and sequence.
+
+        Those of withheld captures are among them, and those that were refused because their place was taken.
+        """
         with self._database.read() as connection:
             found = [
-                StoredLink(*row, withheld=table is withheld)
-                for table, columns in ((bundle, own), (withheld, told))
-                for row in connection.execute(sa.select(*columns).where(table.c.worker_id == worker))
+                StoredLink(*row, withheld=table is not bundle)
+                for table in (bundle, withheld, fork)
+                for row in connection.execute(
+                    sa.select(table.c.device, table.c.sequence, table.c.link, table.c.link_event).where(
+                        table.c.worker_id == worker
+                    )
+                )
             ]
         return sorted(found, key=lambda link: link[:3])
 

@@ -151,6 +151,8 @@ bundle = Table(
     UniqueConstraint("worker_id", "sha256"),
     UniqueConstraint("worker_id", "device", "sequence"),
     Index(None, "worker_id", "begin_us"),
+    Index(None, "worker_id", "end_us"),
+    Index(None, "worker_id", "timezone", "begin_us"),
     Index(None, "wrap"),
     Index(None, "sha256"),
 )

@@ -63,9 +63,9 @@ class Examiner:
         found.require(
             "author", kept.pubkey in identities, f"its author is no identity of the worker '{kept.worker}'"
         )
-        manifest = _manifest(kept, found)
-        _link(kept, manifest, found)
-        self._files(kept, rumor, told, found)
+        opened = self._blob(kept, rumor, told, found)
+        manifest = _manifest(kept, opened, found)
+        _link(kept, manifest, opened, found)
         self._screenshots(kept, manifest, pictures, found)
         if manifest is not None:
             _row(kept, manifest, pictures, found)
@@ -130,7 +130,10 @@ class Examiner:
 
     # --- what lies in the blob folder ---
 
-    def _files(self, kept: Kept, rumor: Unsigned | None, told: frozenset[str], found: Findings) -> None:
+    def _blob(
+        self, kept: Kept, rumor: Unsigned | None, told: frozenset[str], found: Findings
+    ) -> Unsealed | None:
+        """Return what the blob holds, if it is there and holds together."""
         message = None
         if rumor is not None:
             with found.check("rumor"):
@@ -140,17 +143,19 @@ class Examiner:
             found.require("row", same, "hashes and size of its blob are not those in the rumor")
         if kept.blob_removed_at is not None:
             found.absent.append("blob")
-            return
+            return None
         x, size = (kept.sha256, kept.size) if message is None else (message.x, message.size)
         path = place(self._evidence, x)
         with found.check("blob"):
             check_file(path, x, size)
         if message is None or found.failed("blob"):
-            return
+            return None
         with found.check("bundle"):
             key, salt = message.decryption_key, message.decryption_nonce
             with unsealed(path, key_hex=key, salt_hex=salt, ox=message.ox) as bundle:
                 _inside(kept, bundle, told, found)
+            return bundle
+        return None
 
     def _screenshots(
         self, kept: Kept, manifest: Manifest | None, pictures: Sequence[Picture], found: Findings
@@ -189,17 +194,19 @@ def _check_rumor(rumor: Unsigned, kept: Kept) -> None:
         raise PeerProtocolError("it names another author than the one who sealed it")
 
 
-def _manifest(kept: Kept, found: Findings) -> Manifest | None:
+def _manifest(kept: Kept, opened: Unsealed | None, found: Findings) -> Manifest | None:
+    if opened is not None and opened.manifest_bytes == kept.manifest.encode():
+        return opened.manifest  # parsed once already
     with found.check("manifest"):
         return parse_manifest(kept.manifest.encode())
     return None
 
 
-def _link(kept: Kept, manifest: Manifest | None, found: Findings) -> None:
+def _link(kept: Kept, manifest: Manifest | None, opened: Unsealed | None, found: Findings) -> None:
     """Look at link and signature, and whether the link speaks of this manifest."""
-    link = None
+    link, same_link = None, opened is not None and opened.proof["link"] == kept.link
     with found.check("link"):
-        link = parse_link(kept.link)
+        link = opened.link if opened is not None and same_link else parse_link(kept.link)
         if kept.link_event is None:
             found.absent.append("signature")
         else:
@@ -212,7 +219,8 @@ def _link(kept: Kept, manifest: Manifest | None, found: Findings) -> None:
             )
     if link is None:
         return
-    if manifest is not None:
+    checked = same_link and opened is not None and manifest is opened.manifest  # when the blob was opened
+    if manifest is not None and not checked:
         with found.check("manifest"):
             check_link(link, manifest, kept.manifest.encode())
     same = (link.root, link.previous) == (kept.root, kept.previous)

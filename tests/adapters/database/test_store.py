@@ -188,6 +188,30 @@ def test_a_period_is_read_with_what_reaches_into_it(store: Store, ana: int) -> N
     assert [event.data["app"] for event in bucket.events] == ["reaches", "goes on"]
 
 
+def test_zones_and_ends_are_found_among_many(store: Store, database: Database, ana: int) -> None:
+    """The zones of the bundles come latest first, without those that do not exist; ends are the outermost."""
+    assert (store.zones(ana), store.period(ana)) == ([], None)
+    for number, zone in enumerate(
+        ("Europe/Berlin", "Asia/Tokyo", "Europe/Berlin", "No/Where", "America/Lima")
+    ):
+        stored = delivery(ana, number, [])
+        store.store(replace(stored, manifest=replace(stored.manifest, timezone=zone)))
+    ben = store.enroll("ben", pubkeys=["b1" * 32])
+    store.store(delivery(ben.id, 9, []))
+    assert store.zones(ana) == ["America/Lima", "Europe/Berlin", "Asia/Tokyo"]
+    assert store.period(ana) == (T0, T0 + 5 * HOUR)
+    with database.read() as connection:
+        if database.sqlite:
+            plans = [
+                row[3]
+                for end in ("min(begin_us)", "max(end_us)", "min(timezone)")
+                for row in connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN SELECT {end} FROM bundle WHERE worker_id = 1"
+                )
+            ]
+            assert all("COVERING INDEX" in plan for plan in plans), plans
+
+
 def test_only_the_buckets_that_are_needed_are_read(store: Store, ana: int) -> None:
     """What is asked, is told the kind of each bucket, and buckets of other kinds than it names stay away."""
     store.store(delivery(ana, 0, [window(0, 100)]))

@@ -199,7 +199,7 @@ def told_missing(item: Missing) -> str:
     """Return in words what is missing."""
     if item.what == "gap":
         number = words.count(item.captures, "capture")
-        return f"{number} never arrived: sent and lost, or kept back"
+        return f"{number} never arrived: lost, or kept back, somewhere in this time"
     if item.what == "withheld":
         return "withheld: the worker destroyed this capture before it was sent"
     if item.what == "refused":

@@ -65,7 +65,11 @@ class PowServer:
         try:
             await self.service.open()
             listening(await self._bind(runner))
-            await stop.wait()
+            stopped = asyncio.get_running_loop().create_task(stop.wait())
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if work.done():
+                work.result()  # raises what ended it: a service that does not mine is none
         finally:
             for site in tuple(runner.sites):
                 await site.stop()

@@ -246,7 +246,14 @@ class Service:
         await self._in_books(partial(self._books.recover, self._name))
 
     async def run(self) -> None:
-        """Mine until cancelled; `open` comes first."""
+        """Mine until cancelled; `open` comes first. Whatever else ends it is a bug, which is told."""
+        try:
+            await self._run()
+        except Exception as error:
+            self._warn(f"mining has ended: {type(error).__name__}: {error}")
+            raise
+
+    async def _run(self) -> None:
         sweeper = asyncio.get_running_loop().create_task(self._sweep())
         try:
             while True:
@@ -269,7 +276,7 @@ class Service:
         try:
             done: Slice = await asyncio.get_running_loop().run_in_executor(self._mining, work)
             mined = job.search.took(done)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             self._warn(f"the miner failed: {error}")
             self._end(job, "error: the miner failed; the fee was given back", 0)
             return

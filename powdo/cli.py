@@ -215,15 +215,28 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         console = Console("powdo", QUIET, json=_LOG_JSON in arguments)
         status = _report(console, error)
         _discard_stdout()
+    _let_go_of_stderr()
     gc.freeze()  # at its end the interpreter looks for garbage three times, in all that was ever loaded
     sys.exit(status)
 
 
+def _let_go_of_stderr() -> None:
+    """Keep what could not be written to stderr, say to a log on a full disk, from changing the status."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(2)
+
+
 def _discard_stdout() -> None:
     """Keep the interpreter from flushing into a stdout that cannot be written."""
+    _discard(1)
+
+
+def _discard(descriptor: int) -> None:
     try:
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
+        os.dup2(null, descriptor)
         os.close(null)
     except OSError:
         return  # not even that: the interpreter says so itself

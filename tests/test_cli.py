@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -187,3 +188,11 @@ def test_what_is_not_confirmed_is_no_bug(monkeypatch, capsys):
     monkeypatch.setattr(cli.group, "invoke", refuse)
     assert cli._run(["keys", "list"]) == 2
     assert capsys.readouterr().err == "powdo: error: not confirmed\npowdo: hint: nothing was changed\n"
+
+
+def test_a_log_on_a_full_disk_changes_no_status(powdo, tmp_path, monkeypatch):
+    """What cannot be said on stderr is not said; the status is the command's own."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # which leaves nothing to be written at the end
+    with Path("/dev/full").open("wb") as full:
+        assert powdo("wrap", str(tmp_path / "none"), stderr=full).returncode == 78
+        assert powdo("pow", "check", str(tmp_path / "none"), stderr=full).returncode == 66

@@ -80,11 +80,16 @@ class Kill:
 
 
 def run_line(
-    side: Side, stages: Sequence[str], kills: Mapping[str, Kill] | None = None, *, patience: int = 30
+    side: Side,
+    stages: Sequence[str],
+    kills: Mapping[str, Kill] | None = None,
+    *,
+    patience: int = 30,
+    before: Sequence[str] = (),
 ) -> dict[str, int]:
     """Run *stages* as a pipe, *kills* among them; return how each ended (-9: killed).
 
-    They wait *patience* seconds for their peers.
+    They wait *patience* seconds for their peers; *before* are words before each command.
     """
     processes: list[subprocess.Popen[bytes]] = []
     timers: list[threading.Timer] = []
@@ -95,7 +100,7 @@ def run_line(
             flags += ["--timeout", str(patience)]
         with (side.folder / f"{stage}.err").open("ab") as told:
             process = side.start(
-                stage, *flags, before=kill.before, stderr=told,
+                stage, *flags, before=[*before, *kill.before], stderr=told,
                 stdin=processes[-1].stdout if processes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if number + 1 < len(stages) else subprocess.DEVNULL,
             )  # fmt: skip

@@ -20,6 +20,7 @@ from powdo.errors import (
     BadRecordError,
     KeyRejectedError,
     OutputError,
+    PeerAwayError,
     PeerProtocolError,
     PowdoError,
     RefusedError,
@@ -193,6 +194,8 @@ class _Source:
         told = response.headers.get("Content-Length")
         if told is not None and told != str(self._size):
             response.close()
+            if str(self._size).startswith(told):  # cut off among its headers, where nothing tells the end
+                raise _broken_off(url)
             raise PeerProtocolError(f"'{_origin(url)}' has a blob of another size")
         digest, received = hashlib.sha256(), 0
         for data in response.raw.stream(_BLOCK, decode_content=False):
@@ -204,7 +207,9 @@ class _Source:
             _write(file, data)
             if progress is not None:
                 progress(len(data))
-        if received != self._size or digest.hexdigest() != self._sha256:
+        if received < self._size:  # cut off where no header says how much was to come
+            raise _broken_off(url)
+        if digest.hexdigest() != self._sha256:
             raise PeerProtocolError(f"'{_origin(url)}' sends bytes that do not have the blob's hash")
 
 
@@ -215,6 +220,10 @@ def _write(file: BinaryIO, data: bytes) -> None:
             view = view[file.write(view) :]
     except OSError as error:  # named here, for around it an OSError means the network
         raise OutputError(f"cannot write a download: {error.strerror}") from None
+
+
+def _broken_off(url: str) -> PeerAwayError:
+    return PeerAwayError(f"cannot reach '{_origin(url)}': the connection broke off")
 
 
 def _origin(url: str) -> str:

@@ -325,7 +325,7 @@ def _silent(connection: socket.socket) -> None:
 
 _LIES: dict[str, tuple[Answer, type[PowdoError]]] = {
     "other bytes": (_BODY + bytes(_SIZE), PeerProtocolError),
-    "fewer bytes": (_BODY + _DATA[:-1], PeerProtocolError),
+    "fewer bytes": (_BODY + _DATA[:-1], PeerAwayError),
     "more bytes": (_BODY + _DATA + b"x", PeerProtocolError),
     "another length": (_ok(_DATA + b"x"), PeerProtocolError),
     "a cut": (f"200 OK\r\nContent-Length: {_SIZE}\r\n\r\n".encode() + _DATA[:99], PeerAwayError),
@@ -333,7 +333,10 @@ _LIES: dict[str, tuple[Answer, type[PowdoError]]] = {
     "nothing": (_silent, PeerAwayError),
     "headers without end": (_drip(b"a"), PeerAwayError),
     "many headers": (_drip(b"a: b\r\n" * 200), RetryLaterError),
-    "an empty body": (b"200 OK\r\n\r\n", PeerProtocolError),
+    "an empty body": (b"200 OK\r\n\r\n", PeerAwayError),
+    "a cut among headers": (b"200 OK\r\nContent-Ty", PeerAwayError),
+    "a cut within the length": (f"200 OK\r\nContent-Length: {_SIZE}".encode()[:-1], PeerAwayError),
+    "a smaller length": (_ok(_DATA[1:]), PeerProtocolError),
     "not HTTP": (lambda connection: connection.sendall(b"SSH-2.0-x\r\n" * 9), RetryLaterError),
     "hanging up": (lambda connection: connection.close(), PeerAwayError),
     "500": (_ok(b"", "500 Oops"), RetryLaterError),

@@ -71,7 +71,7 @@ class Publisher:
     # --- the outbox ---
 
     def _outbox(self, *, create: bool = False) -> Outbox | None:
-        """Return the outbox where there is one: an operator publishes receipts without."""
+        """Return the outbox where there is one: an operator's receipts need none."""
         directory = self._run.settings.state_dir
         if self._queue is None and (create or (directory / "outbox.sqlite").exists()):
             from powdo.adapters.outbox import Outbox
@@ -81,7 +81,7 @@ class Publisher:
 
     def pending(self) -> Iterator[dict[str, Any]]:
         """Yield the gift wraps, then the other events, that wait for the primary relay, until it is away."""
-        outbox = self._outbox(create=True)
+        outbox = self._outbox()
         if outbox is None:
             return
         now = int(time.time())

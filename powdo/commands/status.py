@@ -45,7 +45,7 @@ def _overview(run: Run, outbox: Outbox) -> list[dict[str, Any]]:
     rows += _held(run, outbox, now // 1_000_000)
     unanswered = outbox.unanswered(now=now // 1_000_000, after=run.settings.worker.resend_after)
     rows += [_queue(queue, unanswered, outbox) for queue in outbox.queues()]
-    return rows + _needs_a_person(outbox, unanswered)
+    return rows + _events(outbox) + _needs_a_person(outbox, unanswered)
 
 
 def _row(
@@ -84,6 +84,12 @@ def _held(run: Run, outbox: Outbox, now: int) -> list[dict[str, Any]]:
     count, oldest = outbox.held(0 if worker.review else now - worker.hold)
     then = None if worker.review or oldest is None else oldest + worker.hold
     return [_row("held", count=count, since=oldest, then=then, detail="review" if worker.review else "hold")]
+
+
+def _events(outbox: Outbox) -> list[dict[str, Any]]:
+    """Return a row of the events that are no gift wraps and wait for the primary relay, if there are any."""
+    count, oldest, due, error = outbox.events_that_wait()
+    return [_row("events", count=count, since=oldest, then=due, detail=error)] if count else []
 
 
 def _queue(queue: Queue, unanswered: list[Unanswered], outbox: Outbox) -> dict[str, Any]:

@@ -108,6 +108,30 @@ def test_what_could_not_be_sent_is_sent_later(side: Side, relays: list[str]) -> 
     assert ask(relays[1], {}) == [note.id]
 
 
+def test_status_tells_what_waits(side: Side) -> None:
+    """While events wait `status` has a row of them with the latest failure, and none otherwise."""
+    outbox = Outbox(side.world / "state")
+    outbox.close()
+
+    def rows() -> list[dict[str, Any]]:
+        shown = side.powdo("status", "--json").stdout.splitlines()
+        return [row for row in map(json.loads, shown) if row["what"] == "events"]
+
+    assert rows() == []
+    side.run(events=(signed(new_key()), signed(new_key())))
+    (row,) = rows()
+    assert row["count"] == 2
+    assert row["since"] is not None
+    assert row["next"] is not None
+    assert "cannot reach" in row["detail"]
+
+
+def test_pending_makes_no_outbox(side: Side) -> None:
+    """Where nothing was ever kept --pending finds nothing, and leaves no files behind."""
+    assert side.run("--pending") == (0, [], "")
+    assert not (side.world / "state" / "outbox.sqlite").exists()
+
+
 def test_tracked_time_leaves_the_house_only_with_public(side: Side, relays: list[str]) -> None:
     """A reward counted from tracked time goes to the relays of the house; to fan-out with --public."""
     side.configure(relays[0], relays[1], fan_out=(relays[2],))

@@ -61,6 +61,15 @@ class Events(Overview):
         rows = self._query("SELECT * FROM event WHERE id = ?", event_id)
         return _waiting(rows[0]) if rows else None
 
+    def events_that_wait(self) -> tuple[int, int | None, int | None, str | None]:
+        """Return how many events wait, since when, when the next is due, and what the latest failure said."""
+        row = self._query(
+            "SELECT count(*) AS count, min(created) AS oldest, "
+            "min(CASE WHEN attempts > 0 THEN retry_at END) AS due FROM event"
+        )[0]
+        failed = self._query("SELECT error FROM event WHERE attempts > 0 ORDER BY retry_at DESC LIMIT 1")
+        return row["count"], row["oldest"], row["due"], failed[0]["error"] if failed else None
+
     def defer_event(self, event_id: str, error: str, *, now: int) -> None:
         """Remember that sending *event_id* failed for now; the delay to the next try doubles."""
         with self._transaction() as db:

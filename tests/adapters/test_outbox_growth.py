@@ -29,8 +29,11 @@ ROOT = Path(__file__).parents[2]
 A_GLANCE = 12
 
 
-def filled(folder: Path, number: int, state: str = "published") -> Outbox:
-    """Return an outbox in *folder* with *number* captures in *state*, two wraps each, and one that waits."""
+def filled(folder: Path, number: int, state: str = "acknowledged") -> Outbox:
+    """Return an outbox in *folder* with *number* captures in *state* and one that waits.
+
+    What is acknowledged has wraps and a receipt; only the last fifty were not kept as long as wished.
+    """
     outbox = Outbox(folder)
     record = capture(outbox, "d")
     made = bundle(outbox, record)
@@ -45,7 +48,12 @@ def filled(folder: Path, number: int, state: str = "published") -> Outbox:
             "FROM capture WHERE id = ?",
             [(f"c{n}", n, state, "x" * 600, n, record.id) for n in range(2, number + 2)],
         )
-        if state == "published":
+        if state == "acknowledged":
+            database.execute("UPDATE capture SET key = NULL WHERE sequence BETWEEN 2 AND ?", (number - 48,))
+            database.executemany(
+                "INSERT INTO receipt VALUES (?, 'd', 1, '{}', ?)",
+                [(f"c{n}", n) for n in range(2, number + 2)],
+            )
             database.executemany(
                 "INSERT INTO wrap (id, capture, recipient, event, created, published) "
                 "VALUES (?, ?, ?, ?, 1, 1)",
@@ -97,6 +105,9 @@ def steps(outbox: Outbox, work: Callable[[Outbox], Any]) -> int:
         pytest.param(lambda box: box.next_sequence("d"), id="the next number"),
         pytest.param(lambda box: box.sweep_captures(), id="the sweep"),
         pytest.param(lambda box: box.untold("d", limit=9), id="links to tell"),
+        pytest.param(lambda box: box.unanswered(now=1 << 40, after=60), id="what no receipt covers"),
+        pytest.param(lambda box: box.latest_refusal(), id="the latest refusal"),
+        pytest.param(lambda box: box.expire(before=1), id="what was kept long enough"),
     ],
 )  # fmt: skip
 def test_what_was_sent_costs_nothing(sizes: dict[int, Outbox], work: Callable[[Outbox], Any]) -> None:
@@ -110,7 +121,7 @@ def test_counting_reads_an_index_alone(sizes: dict[int, Outbox]) -> None:
     taken = steps(sizes[MANY], lambda box: box.queues())
     assert taken < A_GLANCE * MANY, taken
     assert {queue.state: queue.captures for queue in sizes[MANY].queues() if queue.captures} == {
-        "bundled": 1, "published": MANY,
+        "bundled": 1, "acknowledged": MANY,
     }  # fmt: skip
 
 

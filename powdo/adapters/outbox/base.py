@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS capture_state ON capture (state, device, sequence);
 CREATE INDEX IF NOT EXISTS capture_created ON capture (created);
 CREATE INDEX IF NOT EXISTS capture_waiting ON capture (state, created);
 CREATE INDEX IF NOT EXISTS capture_failed ON capture (state, retry_at) WHERE attempts > 0;
+CREATE INDEX IF NOT EXISTS capture_kept ON capture (state) WHERE key IS NOT NULL;
 CREATE TABLE IF NOT EXISTS wrap (
     id TEXT PRIMARY KEY, capture TEXT NOT NULL REFERENCES capture (id), recipient TEXT NOT NULL,
     event TEXT NOT NULL, created INTEGER NOT NULL, published INTEGER, attempts INTEGER NOT NULL DEFAULT 0,

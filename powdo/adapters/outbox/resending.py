@@ -112,9 +112,11 @@ class Resending(Receipts):
         Hold the locks `upload` and `wrap`. Raises: OutputError.
         """
         rows = self._query(
-            "SELECT DISTINCT capture.id AS id FROM receipt JOIN capture ON capture.id = receipt.capture "
-            "WHERE receipt.stored AND receipt.at <= ? AND capture.state = 'acknowledged' "
-            "AND capture.key IS NOT NULL",
+            # CROSS: from what is kept to its receipts; there are receipts of all that was ever sent.
+            "SELECT DISTINCT capture.id AS id FROM capture "
+            "CROSS JOIN receipt ON receipt.capture = capture.id "
+            "WHERE capture.state = 'acknowledged' AND capture.key IS NOT NULL "
+            "AND receipt.stored AND receipt.at <= ?",
             before,
         )
         ids = [str(row["id"]) for row in rows]

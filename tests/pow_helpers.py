@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -82,25 +82,3 @@ async def running_service(
             await server
         assert books.audit() == []
         assert warnings == []
-
-
-@contextmanager
-def service_thread(folder: Path, **rules: Any) -> Iterator[tuple[str, Books]]:
-    """Yield the address and the books of a service in a thread of this process."""
-    ready = threading.Event()
-    held: dict[str, Any] = {}
-
-    async def main() -> None:
-        async with running_service(folder, **rules) as made:
-            held.update(made=made, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await held["stop"].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield held["made"]
-    finally:
-        held["loop"].call_soon_threadsafe(held["stop"].set)
-        thread.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,13 +10,13 @@ from aiohttp import web
 
 from powdo.errors import CannotCreateError
 from powdo.servers.log import logger
+from powdo.servers.places import Places, is_own
 from powdo.servers.pow.about import information
 from powdo.servers.pow.connection import Connection
 from powdo.servers.pow.service import Service
 from powdo.servers.proxies import Network, client_address
 from powdo.servers.relay.limits import Limits
 from powdo.servers.relay.rates import Meter, Rates
-from powdo.settings.units import is_loopback
 
 _HEARTBEAT = 20.0
 _OVERSIZE = 4
@@ -47,8 +46,9 @@ class PowServer:
         self._config = config
         self.urls: tuple[str, ...] = ()
         self.rates = Rates(config.limits)
-        self._connections: set[Connection] = set()
-        self._addresses: Counter[str] = Counter()
+        self._places: Places[Connection] = Places(
+            config.limits.max_connections, config.limits.max_connections_per_address
+        )
 
     async def serve(self, listening: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until *stop*; *listening* is told the address once clients can come.
@@ -76,7 +76,7 @@ class PowServer:
             work.cancel()
             await asyncio.wait((work,))
             await self.service.close()
-            for connection in tuple(self._connections):
+            for connection in tuple(self._places.taken):
                 await connection.say_goodbye()
             await runner.cleanup()
 
@@ -88,7 +88,7 @@ class PowServer:
             raise CannotCreateError(f"cannot listen on '{host}:{port}': {error.strerror or error}") from None
         port = int(runner.addresses[0][1])
         local = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
-        names = (local, f"ws://localhost:{port}") if is_loopback(host) else (local,)
+        names = (local, f"ws://localhost:{port}") if is_own(host) else (local,)
         self.urls = (self._config.url, *names) if self._config.url else names
         return local
 
@@ -106,10 +106,7 @@ class PowServer:
     async def _answer_websocket(self, request: web.Request) -> web.StreamResponse:
         address = client_address(request, self._config.trusted_proxies)
         limits = self._config.limits
-        if len(self._connections) >= limits.max_connections:
-            raise web.HTTPServiceUnavailable(text="the service is full\n")
-        if not is_loopback(address) and self._addresses[address] >= limits.max_connections_per_address:
-            raise web.HTTPTooManyRequests(text="too many connections from your address\n")
+        self._places.check(address, "service")
         socket = web.WebSocketResponse(
             heartbeat=_HEARTBEAT,
             compress=False,
@@ -120,13 +117,6 @@ class PowServer:
         if request.transport is None:
             return socket  # gone already
         connection = Connection(self, socket, request.transport, Meter(self.rates, address))
-        self._connections.add(connection)
-        self._addresses[address] += 1
-        try:
+        with self._places.hold(connection, address):
             await connection.run()
-        finally:
-            self._connections.discard(connection)
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
         return socket

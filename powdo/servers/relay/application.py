@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from powdo.errors import CannotCreateError
 from powdo.servers.admin.api import PATHS, AdminApi, answer_off
 from powdo.servers.admin.management import CONTENT_TYPE, Management
 from powdo.servers.log import logger
+from powdo.servers.places import Places, is_own, last
 from powdo.servers.pow.about import terms
 from powdo.servers.pow.service import Service
 from powdo.servers.proxies import Network, client_address
@@ -75,8 +74,8 @@ class Relay:
         self.store = Store(config.data, self._delivered, config.policy.limits)
         self.urls: tuple[str, ...] = ()
         self._config = config
-        self._connections: set[Connection] = set()
-        self._addresses: Counter[str] = Counter()
+        limits = config.policy.limits
+        self._places: Places[Connection] = Places(limits.max_connections, limits.max_connections_per_address)
         self._rates = Rates(config.policy.limits)
         self._stopping = False
         self.pow: Service | None = None
@@ -124,10 +123,10 @@ class Relay:
             self._mining.cancel()
             await asyncio.wait((self._mining,))
             await self.pow.close()
-        for connection in tuple(self._connections):
+        for connection in tuple(self._places.taken):
             await connection.say_goodbye()
-        await self._wait(lambda: not self._connections, _TO_LEAVE)
-        for connection in tuple(self._connections):
+        await self._wait(lambda: not self._places.taken, _TO_LEAVE)
+        for connection in tuple(self._places.taken):
             connection.drop()
         self.verifier.close()
         self.store.stop()
@@ -140,9 +139,9 @@ class Relay:
 
         A connection is stopped again and again: aiohttp resumes one that it had stopped itself.
         """
-        for connection in self._connections:
+        for connection in self._places.taken:
             connection.stop_reading()
-        return not any(connection.is_busy() for connection in self._connections)
+        return not any(connection.is_busy() for connection in self._places.taken)
 
     @staticmethod
     async def _wait(done: Callable[[], bool], most: float = math.inf) -> None:
@@ -163,7 +162,7 @@ class Relay:
             raise CannotCreateError(f"cannot listen on '{host}:{port}': {error.strerror or error}") from None
         port = int(runner.addresses[0][1])
         local = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
-        names = (local, f"ws://localhost:{port}") if _is_loopback(host) else (local,)
+        names = (local, f"ws://localhost:{port}") if is_own(host) else (local,)
         self.urls = (self._config.url, *names) if self._config.url else names
         return local
 
@@ -207,10 +206,9 @@ class Relay:
     async def _answer_websocket(self, request: web.Request) -> web.StreamResponse:
         address = client_address(request, self._config.trusted_proxies)
         limits = self.policy.limits
-        if self._stopping or len(self._connections) >= limits.max_connections:
-            raise _last(web.HTTPServiceUnavailable(text="the relay is full\n"))
-        if not _is_loopback(address) and self._addresses[address] >= limits.max_connections_per_address:
-            raise _last(web.HTTPTooManyRequests(text="too many connections from your address\n"))
+        if self._stopping:
+            raise last(web.HTTPServiceUnavailable(text="the relay is shutting down\n"))
+        self._places.check(address, "relay")
         socket = web.WebSocketResponse(
             heartbeat=_HEARTBEAT,
             compress=False,
@@ -221,32 +219,12 @@ class Relay:
         if request.transport is None:
             return socket  # gone already
         connection = Connection(self, socket, request.transport, Meter(self._rates, address))
-        self._connections.add(connection)
-        self._addresses[address] += 1
-        try:
+        with self._places.hold(connection, address):
             await connection.run()
-        finally:
-            self._connections.discard(connection)
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
         return socket
-
-
-def _last(refusal: web.HTTPException) -> web.HTTPException:
-    """Return *refusal* as the last word on its connection, which would otherwise be kept for an hour."""
-    refusal.force_close()
-    return refusal
 
 
 def _endpoint(url: str | None) -> tuple[str, ...]:
     """Return the one place clients connect to (NIP-01): the path of *url*, or `/` where a proxy cuts it."""
     path = urlsplit(url or "").path.rstrip("/")
     return ("/", path, f"{path}/") if path else ("/",)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

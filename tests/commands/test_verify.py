@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from powdo.commands.ingest import ingest
 from powdo.commands.verify import verify
 from powdo.errors import InputMissingError, UsageError
 from powdo.nips.event import Unsigned, sign
+from powdo.records import encode_line
 from powdo.worktime.link import proof_to_bytes
 from tests.bundles import sample
 from tests.dvm import BEN, NOW, BlobServer, JsonEvent, link_of, parcel
@@ -240,6 +242,19 @@ def test_a_fork_is_found(room: Room, look: Look) -> None:
             "INSERT INTO withheld SELECT worker_id, device, 3, ?, 0, 1, ?, ?, 1 FROM withheld",
             (link.hash, link.content, event),
         )
+    found = look()
+    assert found.checks(3) == {"chain"}
+    assert any("two versions" in text for text in found.chains[0]["problems"])
+
+
+def test_a_refused_fork_is_found(room: Room, look: Look, server: BlobServer, tmp_path: Path) -> None:
+    """A second bundle for a number that is taken is refused when it comes, and seen here ever after."""
+    what = sample((), (), capture_id="c3b", sequence=3, begin=FIRST)
+    link = replace(link_of(what), previous=room.sent.links[2].hash)
+    other = parcel(tmp_path, server, what, proof=proof_to_bytes(link.content, signed(link)))
+    file = tmp_path / "fork.jsonl"
+    file.write_bytes(encode_line(other.wrapped()))
+    assert ingest.main([str(file)], standalone_mode=False).console.status == 76
     found = look()
     assert found.checks(3) == {"chain"}
     assert any("two versions" in text for text in found.chains[0]["problems"])

@@ -181,7 +181,7 @@ def remove_owners(db: sqlite3.Connection, now: int, most: int) -> int:
 
 
 def reschedule(db: sqlite3.Connection, retention: Retention) -> bool:
-    """Let *retention* hold for what is kept already; return whether it is another than before."""
+    """Let *retention* hold for what is kept already; return whether that changes anything."""
     rules = retention.to_json()
     if db.execute("SELECT rules FROM retention").fetchone() == (rules,):
         return False
@@ -197,4 +197,4 @@ def reschedule(db: sqlite3.Connection, retention: Retention) -> bool:
         "WHERE EXISTS (SELECT 1 FROM owner WHERE sha256 = blob.sha256)"
     )
     db.execute("UPDATE retention SET rules = ?", (rules,))
-    return True
+    return bool(kinds)

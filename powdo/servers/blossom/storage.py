@@ -29,8 +29,6 @@ from powdo.settings.paths import fsync_path
 
 #: struct flock of fcntl(2): type, whence, start, length, pid.
 _FLOCK = "hhqqi0q"
-
-
 #: So many bytes are left to the page cache before the disk is asked to begin with them.
 _AHEAD = 1 << 21
 
@@ -244,7 +242,8 @@ class _File:
             self._length += written
             if self._length - self._begun >= _AHEAD:
                 # the disk begins with it; what it has not done yet stays in the page cache
-                os.posix_fadvise(descriptor, self._begun, 0, os.POSIX_FADV_DONTNEED)
+                with contextlib.suppress(OSError):  # no more than advice
+                    os.posix_fadvise(descriptor, self._begun, 0, os.POSIX_FADV_DONTNEED)
                 self._begun = self._length
 
     def _opened(self) -> tuple[int, str]:

@@ -240,6 +240,8 @@ def test_other_rules_hold_for_what_is_kept_already(tmp_path: Path) -> None:
     """A start with other rules sets every end anew, from the upload on; an owner's wish still counts."""
     data, wished = b"a year", b"a minute"
     now = int(time.time())
+    with running(tmp_path, open=True, retention=(Rule(keep=_DAY),)) as server:
+        assert server.told == []  # there is nothing yet for which they could be others
     with running(tmp_path, open=True) as server:
         server.put(data)
         server.put(wished, X_Expiration=str(now + 60))

@@ -209,11 +209,12 @@ def test_a_sweep_leaves_what_somebody_holds(tmp_path: Path) -> None:
     """A blob that is being changed goes with a later sweep."""
     with running(tmp_path, open=True, sweep_interval=0.1) as server:
         held, free = b"held", b"free"
-        end = str(int(time.time()) + 2)
+        end = str(int(time.time()) + 3)
         for data in (held, free):
-            server.put(data, X_Expiration=end)
-        with Folder(tmp_path).changing(sha(held)):
-            _wait(lambda: [path.name for path in server.files() if path.stat().st_size] == [sha(held)])
+            assert server.put(data, X_Expiration=end).status == 201
+        folder = Folder(tmp_path)
+        with folder.changing(sha(held)):
+            _wait(lambda: list(folder.names()) == [sha(held)])
         _wait(lambda: server.files() == [])
 
 

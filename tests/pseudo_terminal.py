@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _PATIENCE = 60.0
-_TAKE_TERMINAL = """
+TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 os.setsid()
 fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
@@ -43,7 +43,7 @@ def answered(
     """
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [powdo.command[0], "-c", _TAKE_TERMINAL, str(slave), *powdo.command, *arguments],
+        [powdo.command[0], "-c", TAKE_TERMINAL, str(slave), *powdo.command, *arguments],
         stdin=slave if streams else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=slave if streams else subprocess.PIPE,

@@ -1,6 +1,7 @@
 """A Kimai 2.65 to test against: its statuses, shapes, silent filters and limits, as observed on a real one.
 
-Runs in a thread (`Double`) or by itself: `python -m tests.kimai_double --listen 127.0.0.1:0`.
+Runs in a thread (`Double`) or by itself: `python -m tests.kimai_double --listen 127.0.0.1:0 --post 0.036`,
+where a POST takes that many seconds more.
 Beside the API it can lose answers, be slow, fail, and be edited behind the caller's back.
 """
 
@@ -62,6 +63,7 @@ class Double:
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.redirect: str | None = None
+        self.post_seconds = 0.0
         self.on_lost: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         double = self
@@ -115,6 +117,8 @@ class Double:
         fault = self._fault(handler.command, parts.path)
         if fault and fault.kind == "delay":
             time.sleep(fault.seconds)
+        if handler.command == "POST" and self.post_seconds:
+            time.sleep(self.post_seconds)
         with self._lock:
             if fault and fault.kind == "gone":  # a person was faster
                 self.kimai.rows.pop(int(parts.path.rsplit("/", 1)[1]))
@@ -200,9 +204,11 @@ def _json(raw: bytes) -> Any:
 
 def main() -> None:
     """Serve until killed; says where in a `listening` record."""
-    host, _, port = (sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:0").rpartition(":")
+    flags = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    host, _, port = flags.get("--listen", "127.0.0.1:0").rpartition(":")
     with Double((host, int(port))) as double:
         double.kimai.seed()
+        double.post_seconds = float(flags.get("--post", "0"))
         print(json.dumps({"type": "listening", "v": 1, "url": double.url}), flush=True)
         threading.Event().wait()
 

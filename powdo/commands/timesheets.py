@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from powdo.settings.periods import Period
     from powdo.worktime.book import Book
     from powdo.worktime.intervals import Interval
-    from powdo.worktime.timesheets import Block, Leftover
+    from powdo.worktime.timesheets import Block, Leftover, Sheet
 
 _WIDEST = 60
 
@@ -130,15 +130,22 @@ def _items(
     store: Store, worker: Worker, book: Book, window: Interval, unassigned: bool
 ) -> Iterator[Block | Leftover]:
     """Yield what begins in *window*, a week of bucket events in memory at a time."""
-    from powdo.worktime.book import MARGIN, chunks
+    from powdo.worktime.book import chunks
 
     for piece in chunks(window):
-        low, high = piece.begin - MARGIN, piece.end + MARGIN
-        slices = book.slices(store.bucket_events(worker.id, low, high, book.needed()))
-        sheet = book.sheet(item for item in slices if item.begin < high and item.end > low)
+        sheet = _sheet(store, worker, book, piece)
         for item in sheet.leftovers if unassigned else sheet.blocks:
             if piece.begin <= item.begin < piece.end:
                 yield item
+
+
+def _sheet(store: Store, worker: Worker, book: Book, piece: Interval) -> Sheet:
+    """Return the sheet of *piece* and what is around it; all else of it is free before the next is read."""
+    from powdo.worktime.book import MARGIN
+
+    low, high = piece.begin - MARGIN, piece.end + MARGIN
+    slices = book.slices(store.bucket_events(worker.id, low, high, book.needed()))
+    return book.sheet(item for item in slices if item.begin < high and item.end > low)
 
 
 def _short(row: dict[str, Any], book: Book) -> dict[str, Any]:

@@ -70,11 +70,15 @@ def _activity(slices: list[Slice]) -> list[dict[str, Any]]:
 
     apps: dict[Key, int] = {}
     projects: dict[Key, int] = {}
-    count(by_app(slices), apps)
-    count(((item.focus.editor_project, item.end - item.begin) for item in slices), projects)
+    stated: dict[Key, int] = {}
+    measured = [item for item in slices if item.focus.manual is None]
+    count(by_app(measured), apps)
+    count(((item.focus.editor_project, item.end - item.begin) for item in measured), projects)
+    count(((said.project, item.end - item.begin) for item in slices if (said := item.focus.manual)), stated)
     projects.pop(None, None)
     return [
         _row("active", None, sum(apps.values()) // _SECOND),
+        *(_row("manual", name, seconds) for name, seconds in ranked(stated)),
         *(_row("app", name, seconds) for name, seconds in ranked(apps)),
         *(_row("project", name, seconds) for name, seconds in ranked(projects)),
     ]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -120,6 +121,16 @@ def test_a_pause_lets_it_wait(worker: Worker, manual: Manual) -> None:
     assert worker.capture("--no-screenshots") == []
     manual(command="resume")
     assert len(worker.capture("--no-screenshots")) == 1
+
+
+def test_today_tells_it_apart(worker: Worker, manual: Manual) -> None:
+    """The worker's own day counts what was stated beside the active time, not in it."""
+    worker.variables = {"TZ": "UTC"}
+    day = datetime.now(UTC).date().isoformat()
+    manual("--begin", f"{day}T00:00:00Z", "--end", f"{day}T00:00:30Z", "--project", "Shop")
+    worker.capture("--no-screenshots")
+    rows = {row["what"]: row for row in _rows(manual("--json", command="today"))}
+    assert (rows["active"]["seconds"], rows["manual"]["seconds"], rows["manual"]["name"]) == (0, 30, "Shop")
 
 
 def test_a_dry_capture_takes_nothing(worker: Worker, manual: Manual) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,18 +27,12 @@ class Ledger:
     def __init__(self, database: str | Database) -> None:
         self._database = opened(database)
 
-    def put_timesheet(self, sent: SentTimesheet) -> None:
-        """Keep *sent*, new or in place of what has its id."""
-        values = _columns(sent) | {"tags": json.dumps(list(sent.tags)), "updated_at": int(time.time())}
-        self._put(timesheet_sent, values)
-
-    def _put(self, table: sa.Table, values: dict[str, Any]) -> None:
-        insert = self._database.insert(table).values(values)
-        insert = insert.on_conflict_do_update(
-            index_elements=["id"], set_={name: value for name, value in values.items() if name != "id"}
-        )
+    def put_timesheets(self, rows: Sequence[SentTimesheet]) -> None:
+        """Keep *rows*, each new or in place of what has its id, in one commit."""
+        now = int(time.time())
+        values = [_columns(row) | {"tags": json.dumps(list(row.tags)), "updated_at": now} for row in rows]
         with self._database.write() as connection:
-            connection.execute(insert)
+            connection.execute(self._database.once(_put_sent), values)
 
     def sent_timesheets(self, worker: int, begin: int, end: int) -> list[SentTimesheet]:
         """Return what *worker* has between *begin* and *end*, except what was deleted."""
@@ -90,7 +84,8 @@ class Ledger:
 
     def put_blocked(self, blocked: Blocked) -> None:
         """Keep *blocked*, new or in place of what has its id."""
-        self._put(timesheet_blocked, _columns(blocked))
+        with self._database.write() as connection:
+            connection.execute(self._database.once(_put_blocked), _columns(blocked))
 
     def drop_blocked(self, names: Iterable[str]) -> None:
         """Forget what was refused under the ids *names*."""
@@ -99,8 +94,22 @@ class Ledger:
                 connection.execute(timesheet_blocked.delete().where(timesheet_blocked.c.id == name))
 
 
+def _put_sent(database: Database) -> Any:
+    return _put(database, timesheet_sent)
+
+
+def _put_blocked(database: Database) -> Any:
+    return _put(database, timesheet_blocked)
+
+
+def _put(database: Database, table: sa.Table) -> Any:
+    insert = database.insert(table)
+    changed = {column.name: insert.excluded[column.name] for column in table.c if column.name != "id"}
+    return insert.on_conflict_do_update(index_elements=["id"], set_=changed)
+
+
 def _columns(item: SentTimesheet | Blocked) -> dict[str, Any]:
-    return {_RENAMED.get(name, name): value for name, value in asdict(item).items()}
+    return {_RENAMED.get(field.name, field.name): getattr(item, field.name) for field in fields(item)}
 
 
 def _values(row: sa.Row[Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -29,8 +29,8 @@ class Store(Protocol):
     def bucket_events(self, worker: int, begin: int, end: int, needed: Needed | None = None) -> list[Bucket]:
         """Return the buckets of *worker* with what they hold in a period."""
 
-    def put_timesheet(self, sent: SentTimesheet) -> None:
-        """Keep *sent* durably."""
+    def put_timesheets(self, rows: Sequence[SentTimesheet]) -> None:
+        """Keep *rows* durably, in one commit."""
 
     def sent_timesheets(self, worker: int, begin: int, end: int) -> list[SentTimesheet]:
         """Return the ledger of *worker* in a period, without what was deleted."""
@@ -137,11 +137,12 @@ class Journal:
         """Note that *rows* are in the ledger as they are."""
         self._stored.update((row.id, row) for row in rows)
 
-    def put(self, row: SentTimesheet) -> None:
-        """Write *row* into the ledger, if it changes anything and this is no dry run."""
-        if not self._dry and self._stored.get(row.id) != row:
-            self._store.put_timesheet(row)
-            self._stored[row.id] = row
+    def put(self, *rows: SentTimesheet) -> None:
+        """Write *rows* into the ledger in one commit, if they change anything and this is no dry run."""
+        changed = [row for row in rows if self._stored.get(row.id) != row]
+        if changed and not self._dry:
+            self._store.put_timesheets(changed)
+            self._stored.update((row.id, row) for row in changed)
 
     def tell(self, text: str, hint: str | None = None) -> None:
         """Say *text* once."""

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from powdo.adapters.kimai.client import Account, Refusal
 from powdo.adapters.kimai.memory import Memory
 from powdo.adapters.kimai.telling import Journal, Person, values
 from powdo.adapters.kimai.timesheets import Timesheets, span
-from powdo.errors import RefusedError
+from powdo.errors import PowdoError, RefusedError
 from powdo.records.operator import Timesheet
 from powdo.worktime import reconcile
 from powdo.worktime.reconcile import Plan, SentTimesheet, Wanted
@@ -56,11 +56,14 @@ class Writer:
         """Yield what was done for each timesheet of *plan*; without *delete* nothing is deleted."""
         for row in plan.delete if delete else ():
             yield from self._delete(person, row)
+        new: list[tuple[Wanted, SentTimesheet | None]] = []
         for row, want in sorted(plan.update, key=_growth):
-            step = self._create if row.kimai_id is None else self._update
-            yield from step(person, want, targets[want], row)
-        for want in plan.create:
-            yield from self._create(person, want, targets[want], None)
+            if row.kimai_id is None:
+                new.append((want, row))
+            else:
+                yield from self._update(person, want, targets[want], row)
+        new += [(want, None) for want in plan.create]
+        yield from self._create(person, new, targets)
         for row, want in plan.unchanged:
             self._tools.journal.put(row)
             yield from self._tools.journal.once(person, row, "unchanged", target=targets[want])
@@ -72,50 +75,65 @@ class Writer:
     # --- new ---------------------------------------------------------------------------------------
 
     def _create(
-        self, person: Person, want: Wanted, target: Target, row: SentTimesheet | None
+        self,
+        person: Person,
+        new: Sequence[tuple[Wanted, SentTimesheet | None]],
+        targets: Mapping[Wanted, Target],
     ) -> Iterator[Timesheet]:
-        tools = self._tools
-        sent = _intent(person, want, row, tools.fresh())
-        standing = tools.memory.of_want(person.id, want)
-        if standing is not None:
-            yield from self._blocked(person, replace(sent, id=standing.id), target, standing.reason)
-            return
-        if not tools.dry:
-            error = self._hopeless
-            if error is None:
-                outcome = self._post(want, sent)
-                if not isinstance(outcome, RefusedError):
-                    sent = outcome
-                    tools.memory.accept_want(person.id, want)
-                error = outcome if isinstance(outcome, RefusedError) else None
-            if error is not None:
-                tools.memory.refuse_want(person.id, sent.id, want, error.message)
-                tools.journal.refuse(error)
-                yield from self._blocked(person, sent, target, error.message)
-                return
-        yield from tools.journal.once(person, sent, "created", target=target)
+        """Yield what became of each of *new*.
 
-    def _post(self, want: Wanted, sent: SentTimesheet) -> SentTimesheet | RefusedError:
-        """Return the row of what Kimai made of *want*, or why it made nothing."""
+        An answer goes into the ledger with the intent of the request that follows: one commit a timesheet.
+        Its record waits for that commit.
+        """
+        journal = self._tools.journal
+        answered: list[SentTimesheet] = []
+        records: list[Timesheet] = []
+        for want, row in new:
+            sent = _intent(person, want, row, self._tools.fresh())
+            standing = self._tools.memory.of_want(person.id, want)
+            if standing is None and self._hopeless is None and not self._tools.dry:
+                try:
+                    tags = self._tools.catalogue.ensure_tags(want.tags)
+                except PowdoError:
+                    journal.put(*answered)
+                    yield from records
+                    raise
+                journal.put(*answered, sent)
+                answered.clear()
+                yield from records
+                records.clear()
+                sent, error = self._post(want, sent, tags)
+                answered.append(sent)
+            else:
+                error = None if standing is not None else self._hopeless
+            if error is not None:
+                self._tools.memory.refuse_want(person.id, sent.id, want, error.message)
+                journal.refuse(error)
+            if error is not None or standing is not None:
+                reason = error.message if error is not None else standing.reason if standing else None
+                row = sent if standing is None else replace(sent, id=standing.id)
+                records += journal.once(person, row, "blocked", target=targets[want], reason=reason)
+            else:
+                if not self._tools.dry:
+                    self._tools.memory.accept_want(person.id, want)
+                records += journal.once(person, sent, "created", target=targets[want])
+        journal.put(*answered)
+        yield from records
+
+    def _post(
+        self, want: Wanted, sent: SentTimesheet, tags: tuple[str, ...]
+    ) -> tuple[SentTimesheet, RefusedError | None]:
+        """Return the row of what Kimai made of *want*, and if it made nothing, why."""
         tools = self._tools
-        tags = tools.catalogue.ensure_tags(want.tags)
-        tools.journal.put(sent)
         answer = tools.kimai.create(want, sent.marker, tags)
         if isinstance(answer, Refusal):
-            tools.journal.put(replace(sent, state=reconcile.DELETED))
             error = self._refused(answer, f"a timesheet of {span(want)}", want)
             if reasons.is_hopeless(answer, tools.account):
-                self._hopeless = RefusedError(f"kimai refuses new timesheets: {answer.text}", hint=error.hint)
-                return self._hopeless
-            return error
-        sent = replace(sent, state=reconcile.SENT, kimai_id=answer.id, fingerprint=answer.fingerprint)
-        tools.journal.put(sent)
-        return sent
-
-    def _blocked(
-        self, person: Person, row: SentTimesheet, target: Target, reason: str
-    ) -> Iterator[Timesheet]:
-        yield from self._tools.journal.once(person, row, "blocked", target=target, reason=reason)
+                error = RefusedError(f"kimai refuses new timesheets: {answer.text}", hint=error.hint)
+                self._hopeless = error
+            return replace(sent, state=reconcile.DELETED), error
+        made = replace(sent, state=reconcile.SENT, kimai_id=answer.id, fingerprint=answer.fingerprint)
+        return made, None
 
     # --- changed -------------------------------------------------------------------------------------
 

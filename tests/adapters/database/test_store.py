@@ -365,12 +365,11 @@ def sent(worker: int, number: int, **changes: object) -> SentTimesheet:
 
 def test_the_ledger_keeps_what_was_sent(store: Store, ana: int) -> None:
     """A row is replaced by its id, and found by period and by state."""
-    store.put_timesheet(sent(ana, 0))
-    store.put_timesheet(sent(ana, 1))
+    store.put_timesheets([sent(ana, 0), sent(ana, 1)])
     assert store.pending_timesheets(ana) == [sent(ana, 0), sent(ana, 1)]
     done = sent(ana, 0, state="sent", kimai_id=17, billable=False, fingerprint="f")
-    store.put_timesheet(done)
-    store.put_timesheet(sent(ana, 1, state="deleted"))
+    store.put_timesheets([done])
+    store.put_timesheets([sent(ana, 1, state="deleted")])
     assert store.pending_timesheets(ana) == []
     assert store.sent_timesheets(ana, T0 + HOUR - 1, T0 + 9 * HOUR) == [done]
     assert store.sent_timesheets(ana, T0 + HOUR, T0 + 9 * HOUR) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -38,12 +39,12 @@ class Mortal(Store):
 
     left = 0
 
-    def put_timesheet(self, sent: SentTimesheet) -> None:
+    def put_timesheets(self, rows: Sequence[SentTimesheet]) -> None:
         """Write, or die."""
         self.left -= 1
         if self.left == 0:
             raise Killed
-        super().put_timesheet(sent)
+        super().put_timesheets(rows)
 
 
 class Machine(RuleBasedStateMachine):

@@ -149,6 +149,21 @@ class Room:
         self.put(sequence, **{column: json.dumps(event, separators=(",", ":"))})
 
 
+class Looked:
+    """What one run of `powdo verify --json` found."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.err = err
+        records = [json.loads(line) for line in out.splitlines()]
+        self.bundles = {one["sequence"]: one for one in records if one["type"] == "verified"}
+        self.chains = [one for one in records if one["type"] == "chain"]
+
+    def checks(self, sequence: int) -> set[str]:
+        """Return the checks that failed for the bundle *sequence*."""
+        return {problem["check"] for problem in self.bundles[sequence]["problems"]}
+
+
 def flip(path: Path, at: int = -1) -> None:
     """Change one bit of the file *path*."""
     data = bytearray(path.read_bytes())

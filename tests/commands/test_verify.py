@@ -19,26 +19,23 @@ from powdo.records import encode_line
 from powdo.worktime.link import proof_to_bytes
 from tests.bundles import sample
 from tests.dvm import BEN, NOW, BlobServer, JsonEvent, link_of, parcel
-from tests.evidence_room import FIRST, PICTURE, Room, flip, flipped, room, server, signed, take_in, template
+from tests.evidence_room import (
+    FIRST,
+    PICTURE,
+    Looked,
+    Room,
+    flip,
+    flipped,
+    room,
+    server,
+    signed,
+    take_in,
+    template,
+)
 
 __all__ = ["room", "server", "template"]
 
-Look = Callable[..., "Looked"]
-
-
-class Looked:
-    """What one run of `powdo verify --json` found."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.err = err
-        records = [json.loads(line) for line in out.splitlines()]
-        self.bundles = {one["sequence"]: one for one in records if one["type"] == "verified"}
-        self.chains = [one for one in records if one["type"] == "chain"]
-
-    def checks(self, sequence: int) -> set[str]:
-        """Return the checks that failed for the bundle *sequence*."""
-        return {problem["check"] for problem in self.bundles[sequence]["problems"]}
+Look = Callable[..., Looked]
 
 
 @pytest.fixture

@@ -19,27 +19,12 @@ from powdo.nips.bech32 import encode_npub, encode_nsec
 from powdo.nips.nip44 import conversation_key
 from tests.conftest import ROOT
 from tests.dvm import ANA, BEN, DVM, MASTER
-from tests.evidence_room import PICTURE, Room, flip, flipped, room, server, signed, template
+from tests.evidence_room import PICTURE, Looked, Room, flip, flipped, room, server, signed, template
 
 __all__ = ["room", "server", "template"]
 
 NPUBS = ("--worker", encode_npub(ANA.pubkey), "--dvm", encode_npub(DVM.pubkey))
-Check = Callable[..., "Found"]
-
-
-class Found:
-    """What one run of `powdo verify DIR --json` found."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.err = err
-        records = [json.loads(line) for line in out.splitlines()]
-        self.bundles = {one["sequence"]: one for one in records if one["type"] == "verified"}
-        self.chains = [one for one in records if one["type"] == "chain"]
-
-    def checks(self, sequence: int) -> set[str]:
-        """Return the checks that failed for the bundle *sequence*."""
-        return {problem["check"] for problem in self.bundles[sequence]["problems"]}
+Check = Callable[..., Looked]
 
 
 @pytest.fixture
@@ -58,14 +43,14 @@ def made(folder: Path, *flags: str) -> Path:
 def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Check:
     """Return a function that runs `powdo verify DIR --json` where there is nothing but the folder."""
 
-    def run(folder: Path, *flags: str) -> Found:
+    def run(folder: Path, *flags: str) -> Looked:
         monkeypatch.delenv("NSEC_MASTER_KEY", raising=False)
         for name in ("POWDO_STATE_DIR", "POWDO_DATA_DIR", "POWDO_CONFIG"):
             monkeypatch.setenv(name, str(tmp_path / "nowhere" / name))
         capfd.readouterr()
         done = verify.main([str(folder), "--json", *(flags or NPUBS)], standalone_mode=False)
         assert not (tmp_path / "nowhere").exists()
-        return Found(done.console.status, *capfd.readouterr())
+        return Looked(done.console.status, *capfd.readouterr())
 
     return run
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.capture_helpers import ROOT, stop
@@ -23,6 +24,7 @@ class Side:
 
     folder: Path
     more: dict[str, str] = field(default_factory=dict)
+    master_key: str | None = "0" * 63 + "1"
 
     def environment(self) -> dict[str, str]:
         """Return an environment that knows this side only."""
@@ -30,8 +32,9 @@ class Side:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOT),
-            "NSEC_MASTER_KEY": "0" * 63 + "1",
         }
+        if self.master_key is not None:
+            own["NSEC_MASTER_KEY"] = self.master_key
         return own | self.more
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -68,12 +71,20 @@ class Side:
                 stop(process)
 
 
-def export(folder: Path, hour: int) -> Path:
-    """Return an ActivityWatch export with one window, ten minutes of DAY from *hour* on."""
-    seen = {"timestamp": f"{DAY}T{hour:02}:00:00Z", "duration": 600, "data": {"app": "Code", "title": "x"}}
-    bucket = {"type": "currentwindow", "client": "test", "hostname": "desk", "events": [seen]}
+def export(folder: Path, hour: int, project: str = "x") -> Path:
+    """Return an ActivityWatch export: ten minutes of DAY from *hour* on, in an editor with *project*."""
+    period: dict[str, Any] = {"timestamp": f"{DAY}T{hour:02}:00:00Z", "duration": 600}
+    edited = {"file": "shop.py", "project": project, "language": "python"}
+    buckets = {}
+    for kind, name, data in (
+        ("currentwindow", "aw-watcher-window_desk", {"app": "Code", "title": project}),
+        ("afkstatus", "aw-watcher-afk_desk", {"status": "not-afk"}),
+        ("app.editor.activity", "aw-watcher-vscode_desk", edited),
+    ):
+        about = {"type": kind, "client": "test", "hostname": "desk"}
+        buckets[name] = about | {"events": [period | {"data": data}]}
     path = folder / f"export-{hour}.json"
-    path.write_text(json.dumps({"buckets": {"aw-watcher-window_desk": bucket}}))
+    path.write_text(json.dumps({"buckets": buckets}))
     return path
 
 

@@ -27,6 +27,17 @@ def secret(name: str) -> str | None:
     return _secrets.get(name) or None
 
 
+def authorities() -> str | bool:
+    """Return the file of certificate authorities to trust, as requests wants it: True for the usual ones.
+
+    A private relay, Blossom server or Kimai may have a certificate of its own.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        if found := os.environ.get(name):
+            return found
+    return True
+
+
 def variables() -> Mapping[str, str]:
     """Return the rest of the environment."""
     take_secrets()

@@ -32,7 +32,8 @@ def recipe(words: str) -> str:
     return "\n".join(line[4:] for line in found[1].splitlines())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -48,7 +49,7 @@ def _behind(text: str, relay: int, blossom: int) -> str:
     )
 
 
-def _nginx(folder: Path, port: int, pem: Path, relay: int, blossom: int) -> list[str]:
+def nginx(folder: Path, port: int, pem: Path, relay: int, blossom: int) -> list[str]:
     """Return how nginx is started with the recipe."""
     text = _behind(recipe("With nginx"), relay, blossom)
     assert text.count("listen 443 ssl;") == text.count("# ssl_certificate …; ssl_certificate_key …;") == 2
@@ -67,20 +68,20 @@ def _nginx(folder: Path, port: int, pem: Path, relay: int, blossom: int) -> list
     return [needed("nginx"), "-p", str(folder), "-c", str(config)]
 
 
-def _caddy(folder: Path, port: int, pem: Path, relay: int, blossom: int) -> list[str]:
+def caddy(folder: Path, port: int, pem: Path, relay: int, blossom: int) -> list[str]:
     """Return how Caddy is started with the recipe, and with a certificate of ours instead of one it gets."""
     text = _behind(recipe("With Caddy"), relay, blossom)
     for name in (RELAY, BLOSSOM):
         assert f"{name} {{\n" in text
         text = text.replace(f"{name} {{\n", f"{name} {{\n    tls {pem} {pem}\n")
     config = folder / "Caddyfile"
-    head = f"admin off\nhttps_port {port}\nhttp_port {_free_port()}\ndefault_bind 127.0.0.1\n"
+    head = f"admin off\nhttps_port {port}\nhttp_port {free_port()}\ndefault_bind 127.0.0.1\n"
     config.write_text(f"{{\n{head}auto_https disable_redirects\n}}\n{text}\n")
     return [needed("caddy"), "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
     """Run a proxy until the block ends, once it listens on *port*."""
     home = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(folder))
     with (folder / "log").open("wb") as log:
@@ -103,7 +104,7 @@ def test_the_line_through_a_proxy_with_tls(tmp_path: Path, proxy: str) -> None:
     for name in ("worker", "operator", "public", "proxy"):
         (tmp_path / name).mkdir(mode=0o700)
     pem = certificate(tmp_path, RELAY, BLOSSOM)
-    port = _free_port()
+    port = free_port()
     with socks_proxy({RELAY: port, BLOSSOM: port}) as names:
         trust = {"POWDO_PROXY": names.url, "SSL_CERT_FILE": str(pem), "REQUESTS_CA_BUNDLE": str(pem)}
         worker, operator = (Side(tmp_path / name, trust) for name in ("worker", "operator"))
@@ -115,11 +116,11 @@ def test_the_line_through_a_proxy_with_tls(tmp_path: Path, proxy: str) -> None:
         operator.ok("init", "operator", *places)
         operator.ok("users", "add", identity, "--name", "ana", "--access", access)
         public.ok("init", "server", *places)
-        make = {"nginx": _nginx, "caddy": _caddy}[proxy]
+        make = {"nginx": nginx, "caddy": caddy}[proxy]
         with (
             public.serving("relay", "serve", "--allow", access, "--allow", dvm) as relay,
             public.serving("blossom", "serve", "--allow", access) as blossom,
-            _running(make(tmp_path / "proxy", port, pem, relay, blossom), tmp_path / "proxy", port),
+            running(make(tmp_path / "proxy", port, pem, relay, blossom), tmp_path / "proxy", port),
         ):
             found = export(tmp_path, 9)
             worker.ok("capture", "--activity", str(found), "--no-screenshots", "--since", DAY)

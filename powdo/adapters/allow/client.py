@@ -21,6 +21,7 @@ from powdo import __version__
 from powdo.adapters.allow.order import is_pubkey
 from powdo.deadlines import Deadlines, innermost
 from powdo.errors import KeyRejectedError, PeerProtocolError, PowdoError, RefusedError, RetryLaterError
+from powdo.settings.environment import authorities
 from powdo.settings.proxy import way_to
 
 MAX_ANSWER = 16 << 20
@@ -64,6 +65,7 @@ class Client:
         self._session = requests.Session()
         self._deadlines = Deadlines(self._session, way_to)
         self._session.trust_env = False
+        self._session.verify = authorities()
         self._session.auth = _Bearer(secret)
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"powdo/{__version__}"})
 

@@ -24,6 +24,7 @@ from powdo.errors import (
     RetryLaterError,
 )
 from powdo.nips.blossom import is_loopback
+from powdo.settings.environment import authorities
 from powdo.settings.proxy import way_to
 
 #: A peer slower than this, over a whole exchange, is given up.
@@ -60,6 +61,7 @@ class Transport:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._session = requests.Session()
+        self._session.verify = authorities()
         self._session.headers["User-Agent"] = "powdo"
         self._session.headers["Accept-Encoding"] = "identity"
         self._deadlines = Deadlines(self._session, way_to)

@@ -21,6 +21,7 @@ import requests
 from powdo import __version__
 from powdo.deadlines import Deadlines, innermost
 from powdo.errors import KeyRejectedError, PeerProtocolError, RefusedError, RetryLaterError
+from powdo.settings.environment import authorities
 
 MAX_ANSWER = 32 << 20
 #: How many timeouts a whole answer may take; each of its pieces has one.
@@ -120,6 +121,7 @@ class Client:
         self._session = requests.Session()
         self._deadlines = Deadlines(self._session)
         self._session.trust_env = False  # no proxy and no ~/.netrc ever sees the token
+        self._session.verify = authorities()
         self._session.auth = _Token(token)
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"powdo/{__version__}"})
         self.account = self._introduce()

@@ -13,6 +13,7 @@ import requests
 from powdo.deadlines import Deadlines, innermost
 from powdo.errors import BadRecordError, RetryLaterError
 from powdo.lines import decode_json
+from powdo.settings.environment import authorities
 from powdo.settings.proxy import way_to
 from powdo.settings.units import is_loopback
 
@@ -38,6 +39,7 @@ def information(url: str, *, timeout: float) -> Information:
     with requests.Session() as session:
         host = urlsplit(url).hostname or ""
         session.trust_env = not is_loopback(host) and way_to(host) is None
+        session.verify = authorities()
         deadlines = Deadlines(session, way_to)
         try:
             with (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -12,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from powdo import __version__
 from tests.conftest import ROOT
@@ -117,3 +121,36 @@ def test_the_sdist_has_what_the_extension_is_made_of(source: Path, tmp_path: Pat
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {f"powdo/csrc/{path.name}" for path in (ROOT / "powdo" / "csrc").iterdir()} <= names
     assert {"setup.py", "setup.cfg", "pyproject.toml", "powdo/_miner.pyi"} <= names
+
+
+def test_packages_are_made_the_same_again(source: Path, tmp_path: Path):
+    """With SOURCE_DATE_EPOCH two builds of the wheel, in two folders, are the same bytes."""
+    found = []
+    for name in ("one", "two"):
+        copy = shutil.copytree(
+            source, tmp_path / name / "powdo", ignore=shutil.ignore_patterns("build", "*.egg-info")
+        )
+        made = build(copy, "wheel", tmp_path / name, SOURCE_DATE_EPOCH="1700000000")
+        found.append(hashlib.sha256(made.read_bytes()).hexdigest())
+    assert found[0] == found[1]
+
+
+def test_the_sdist_makes_the_same_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path):
+    """What is installed from the source distribution is what is installed from a checkout."""
+    with tarfile.open(build(source, "sdist", tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    with zipfile.ZipFile(build(unpacked, "wheel", tmp_path)) as again:
+        assert set(again.namelist()) == set(wheel.namelist())
+
+
+def test_the_constraints_fit_what_is_required():
+    """Each package that powdo needs has one version in the constraints, within the bounds of setup.cfg."""
+    lines = (ROOT / "contrib/constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = config["options"]["install_requires"] + config["options.extras_require"]["postgresql"]
+    for requirement in map(Requirement, filter(None, wanted.splitlines())):
+        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, requirement

@@ -38,7 +38,7 @@ from powdo.worktime import tally
 from powdo.worktime.activity import parse_bucket_event
 from powdo.worktime.book import MARGIN, Book
 from powdo.worktime.intervals import SECOND, Interval
-from powdo.worktime.rules import parse_rules
+from powdo.worktime.ruleset import parse_rules
 from powdo.worktime.timesheets import Limits, Sheet
 
 ROUNDS = 7

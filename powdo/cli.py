@@ -52,6 +52,7 @@ COMMANDS = {
     "verify": "Check what is stored against everything that was signed.",
     "extract": "Open one stored bundle into the new folder DIR.",
     "prune": "Remove the blobs and screenshots that retain_blobs and retain_screenshots keep no longer.",
+    "rules": "Check the rules, tell which took what, and suggest new ones.",
     "timesheets": "Show the timesheets that the rules make of what was ingested.",
     "kimai-sync": "Create, change and delete timesheets in Kimai; what a person changed there is kept.",
     "allow": "Keep the relay's allowlist in step, and serve one beside another relay.",

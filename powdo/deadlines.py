@@ -29,6 +29,14 @@ _BLOCK = 1 << 18
 WayTo = Callable[[str], str | None]
 
 
+def _opened(
+    connection: HTTPConnection, directly: Callable[[], socket.socket], way_to: WayTo
+) -> socket.socket:
+    """Return a socket to where *connection* goes, *directly* or through the proxy that leads there."""
+    proxy = way_to(connection.host)
+    return directly() if proxy is None else _through(proxy, connection)
+
+
 def _through(proxy: str, connection: HTTPConnection) -> socket.socket:
     """Return a socket that leads through *proxy* to where *connection* goes. Raises: PeerAwayError."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
@@ -54,15 +62,15 @@ class _Adapter(HTTPAdapter):
     def __init__(self, sockets: WeakSet[socket.socket], way_to: WayTo) -> None:
         class Plain(HTTPConnection):
             def _new_conn(self) -> socket.socket:
-                proxy = way_to(self.host)
-                return super()._new_conn() if proxy is None else _through(proxy, self)
+                return _opened(self, super()._new_conn, way_to)
 
             def connect(self) -> None:
                 super().connect()
                 sockets.add(self.sock)
 
         class Secure(HTTPSConnection):
-            _new_conn = Plain._new_conn
+            def _new_conn(self) -> socket.socket:
+                return _opened(self, super()._new_conn, way_to)
 
             def connect(self) -> None:
                 super().connect()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import requests
 
 from powdo.deadlines import Deadlines
 from powdo.errors import RetryLaterError
+from tests.tls_proxy import certificate
 
 
 @pytest.fixture
@@ -81,3 +84,35 @@ def test_one_thread_keeps_all_deadlines() -> None:
             time.sleep(0.5)
         with deadlines.within(60, "peer"):
             time.sleep(0.1)
+
+
+def test_a_deadline_holds_under_tls(tmp_path: Path) -> None:
+    """A server with a certificate is reached as one without, and shut in time, too."""
+    pem = certificate(tmp_path, "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+
+    def serve() -> None:
+        with suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+            connection.recv(1)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(pem)
+        deadlines = Deadlines(session)
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        with (
+            pytest.raises(RetryLaterError, match="timed out"),
+            deadlines.within(1.0, "peer"),
+            session.get(url, timeout=10, stream=True) as response,
+        ):
+            assert response.status_code == 200
+            _ = response.content
+    thread.join(6)
+    listener.close()

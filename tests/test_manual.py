@@ -18,7 +18,8 @@ from powdo import cli, settings
 from powdo.errors import SEVERITY
 from powdo.records import Bundle, Capture, network, operator, receipt
 from powdo.settings import kimai, retention, schema
-from powdo.worktime.rules import Rule, parse_rules
+from powdo.worktime.rules import Rule
+from powdo.worktime.ruleset import parse_rules
 from tests.parts import needed
 
 PAGES = {page.path.name: page for page in pages()}

@@ -307,7 +307,7 @@ def _section(name: str, kind: type, content: Mapping[str, Any], problems: list[s
 
 
 def _rules(content: Any, problems: list[str]) -> tuple[Rule, ...]:
-    from powdo.worktime.rules import parse_rules
+    from powdo.worktime.ruleset import parse_rules
 
     if not isinstance(content, list):
         problems.append("'rule' is not a list; write [[rule]]")

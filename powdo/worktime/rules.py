@@ -11,21 +11,16 @@ Rules:
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any
 
 from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.manual import TAG, Manual
 
-_PATTERNS = ("editor_project", "editor_file", "branch", "url", "title", "app")
+PATTERNS = ("editor_project", "editor_file", "branch", "url", "title", "app")
 _TEXTS_OF_A_FOCUS = Focus._fields[:-1]  # the last is a manual record
 _LAYER = {"editor_project": 0, "editor_file": 0, "branch": 0, "url": 1, "title": 2, "app": 3}
-_TEXTS = ("customer", "project", "activity")
-_DATES = ("valid_from", "valid_to")
-_KNOWN = {"name", "tags", "billable", "description", "always_active", *_PATTERNS, *_TEXTS, *_DATES}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +48,7 @@ class Rule:
     @property
     def conditions(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
         """Return the conditions as (field of a slice, pattern)."""
-        pairs = ((name, getattr(self, name)) for name in _PATTERNS)
+        pairs = ((name, getattr(self, name)) for name in PATTERNS)
         return tuple((name, pattern) for name, pattern in pairs if pattern is not None)
 
     @property
@@ -65,118 +60,6 @@ class Rule:
     def layer(self) -> int:
         """Return how rich the richest condition is: 0 editor, 1 URL, 2 title, 3 app, 4 none at all."""
         return min((_LAYER[name] for name, _ in self.conditions), default=4)
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def _patterns(table: Mapping[str, Any], told: Callable[[str], None]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name in _PATTERNS:
-        value = table.get(name)
-        if value is None:
-            continue
-        try:
-            result[name] = re.compile(value)
-        except TypeError:
-            told(f"'{name}' must be a regular expression in a string")
-        except re.error as error:
-            told(f"'{name}' is no regular expression: {error}")
-    return result
-
-
-def _targets(table: Mapping[str, Any], told: Callable[[str], None]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name in _TEXTS:
-        value = table.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)  # an id in Kimai
-        if value is not None and not (isinstance(value, str) and value.strip()):
-            told(f"'{name}' must be a name or an id")
-        elif value is not None:
-            result[name] = value.strip()
-    tags = table.get("tags", ())
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        told("'tags' must be a list of strings")
-    elif any(not 2 <= len(tag.strip()) <= 100 or "," in tag for tag in tags):
-        told("a tag has 2 to 100 characters and no comma")
-    else:
-        result["tags"] = tuple(sorted({tag.strip() for tag in tags}))
-    return result
-
-
-def _switches(table: Mapping[str, Any], told: Callable[[str], None]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name in ("billable", "always_active"):
-        value = table.get(name)
-        if isinstance(value, bool):
-            result[name] = value
-        elif value is not None:
-            told(f"'{name}' must be true or false")
-    for name in _DATES:
-        value = table.get(name)
-        try:
-            if isinstance(value, str):
-                value = date.fromisoformat(value)
-        except ValueError:
-            told(f"'{name}' must be a date, such as 2026-01-31")
-            continue
-        if isinstance(value, date) and not isinstance(value, datetime):
-            result[name] = value
-        elif value is not None:
-            told(f"'{name}' must be a date, such as 2026-01-31")
-    return result
-
-
-def _template(table: Mapping[str, Any], values: Mapping[str, Any], told: Callable[[str], None]) -> str:
-    text = table.get("description", "")
-    if not isinstance(text, str):
-        told("'description' must be a string")
-        return ""
-    groups = {group for name in _PATTERNS if name in values for group in values[name].groupindex}
-    try:
-        parts = [(field, spec) for _, field, spec, _ in string.Formatter().parse(text) if field is not None]
-    except ValueError as error:
-        told(f"'description' is no template: {error}")
-        return ""
-    unknown = [f"{field}:{spec}" if spec else field for field, spec in parts if spec or field not in groups]
-    for name in unknown:
-        told(f"'description' uses '{{{name}}}', which no pattern of the rule names")
-    return "" if unknown else text
-
-
-def _one(table: Mapping[str, Any], name: str) -> tuple[Rule | None, list[str]]:
-    problems: list[str] = []
-    note = problems.append
-    for key in sorted(set(table) - _KNOWN):
-        note(f"'{key}' is not known")
-    values = _patterns(table, note) | _targets(table, note) | _switches(table, note)
-    description = _template(table, values, note)
-    if "activity" in values and "project" not in values:
-        note("'activity' without 'project'")
-    if "project" in values and "activity" not in values:
-        note("'project' without 'activity'")
-    if values.get("valid_from", date.min) > values.get("valid_to", date.max):
-        note("'valid_from' is after 'valid_to'")
-    if values.get("always_active") and not any(key in values for key in _PATTERNS):
-        note("'always_active' without a condition would count every hour")
-    return (None if problems else Rule(name=name, description=description, **values)), problems
-
-
-def parse_rules(tables: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], list[str]]:
-    """Return the rules in the `[[rule]]` *tables*, and every problem found in them."""
-    rules: list[Rule] = []
-    problems: list[str] = []
-    for number, table in enumerate(tables, 1):
-        given = table.get("name", f"rule {number}")
-        name = given if isinstance(given, str) and given else f"rule {number}"
-        if name is not given:
-            problems.append(f"rule {number}: 'name' must be a string")
-        rule, found = _one(table, name)
-        problems += [f"rule '{name}': {text}" for text in found]
-        if rule is not None:
-            rules.append(rule)
-    return tuple(rules), problems
 
 
 # --- matching ------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.book import Book
 from powdo.worktime.intervals import MINUTE, Interval
 from powdo.worktime.manual import APP, Manual, marked, parse
-from powdo.worktime.rules import matcher, parse_rules
+from powdo.worktime.rules import matcher
+from powdo.worktime.ruleset import parse_rules
 from powdo.worktime.timesheets import Limits
 
 _RULES = parse_rules([

@@ -16,7 +16,7 @@ from powdo.worktime.activity import Bucket, BucketEvent, Focus, Slice
 from powdo.worktime.book import Book
 from powdo.worktime.intervals import SECOND, Interval, total
 from powdo.worktime.manual import BUCKET, BUCKET_TYPE
-from powdo.worktime.rules import parse_rules
+from powdo.worktime.ruleset import parse_rules
 from powdo.worktime.timesheets import Limits
 
 _HERE = {"status": "not-afk"}

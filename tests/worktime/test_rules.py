@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from powdo.worktime.activity import Focus, Slice
 from powdo.worktime.intervals import DAY
-from powdo.worktime.rules import describer, fields, matcher, parse_rules, presence
+from powdo.worktime.rules import describer, fields, matcher, presence
+from powdo.worktime.ruleset import parse_rules
 
 _BERLIN = ZoneInfo("Europe/Berlin")
 _BOOKED = {"project": "P", "activity": "A"}

@@ -22,7 +22,7 @@ from powdo.records.operator import Timesheet
 from powdo.worktime.book import Book
 from powdo.worktime.intervals import Interval
 from powdo.worktime.reconcile import SentTimesheet
-from powdo.worktime.rules import parse_rules
+from powdo.worktime.ruleset import parse_rules
 from powdo.worktime.timesheets import Limits
 from tests.kimai_double import Double, Fault
 from tests.worked import RULES, START, add, at

@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 
 import measure
 import requests
-from powdo.worktime.ruleset import parse_rules
 
 from powdo import cli
 from powdo.adapters.database import Store
@@ -30,6 +29,7 @@ from powdo.adapters.kimai.sync import Syncer, Wishes
 from powdo.adapters.kimai.telling import Person
 from powdo.worktime.book import Book, chunks
 from powdo.worktime.intervals import DAY, Interval
+from powdo.worktime.ruleset import parse_rules
 from powdo.worktime.timesheets import Limits
 from tests.worked import START, add
 

@@ -125,6 +125,7 @@ def _bundles(run: Run, outbox: Outbox) -> list[dict[str, Any]]:
     worker, now = run.settings.worker, int(time.time())
     released = outbox.released()
     unanswered = {item.id: item for item in outbox.unanswered(now=now, after=worker.resend_after)}
+    failed = outbox.failed_wraps()
     rows = []
     for entry in outbox.entries():
         waits = entry.state == "captured" and entry.capture.id not in released
@@ -133,6 +134,8 @@ def _bundles(run: Run, outbox: Outbox) -> list[dict[str, Any]]:
         detail = entry.error
         if entry.attempts and not held:
             then = entry.retry_at
+        if entry.capture.id in failed:
+            then, detail = failed[entry.capture.id]
         if (item := unanswered.get(entry.capture.id)) is not None:
             then, detail = item.again, _told(item)
         rows.append(

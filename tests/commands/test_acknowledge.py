@@ -343,6 +343,17 @@ def test_status_tells_what_the_dvm_says(worker: Worker) -> None:
     assert "needs a person" not in rows
 
 
+def test_status_tells_why_a_wrap_waits(
+    powdo: Any, own_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the relay has not taken is told with its error and the next try."""
+    worker = Worker(powdo, own_world, capfd)
+    worker.outbox.defer_wrap("e1" * 32, "timed out", now=int(time.time()))
+    (row,) = _status(worker, "--bundles")
+    assert (row["state"], row["detail"]) == ("wrapped", "timed out")
+    assert row["next"] is not None
+
+
 def test_what_is_kept_no_longer_goes(worker: Worker) -> None:
     """With keep_days = 0 the next run removes bundle and key; what is left to show is the receipt."""
     config = worker.world / "powdo.toml"

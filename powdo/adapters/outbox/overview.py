@@ -81,6 +81,14 @@ class Overview(Asking):
         )
         return rows[0]["count"], rows[0]["oldest"]
 
+    def failed_wraps(self) -> dict[str, tuple[int, str]]:
+        """Return by capture when its wraps that could not be published are tried again, and why."""
+        rows = self._query(
+            "SELECT capture, max(retry_at) AS at, error FROM wrap WHERE published IS NULL AND attempts > 0 "
+            "GROUP BY capture"
+        )
+        return {row["capture"]: (row["at"], row["error"]) for row in rows}
+
     def released(self) -> frozenset[str]:
         """Return the ids of captures that somebody released though they were held."""
         return frozenset(row["capture"] for row in self._query("SELECT capture FROM released"))

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from powdo.errors import BusyError, CannotCreateError, UsageError
+from powdo.settings.paths import write_private
 
 if TYPE_CHECKING:
     from powdo.adapters.database.pow_books import Books
@@ -42,7 +43,7 @@ class Setup:
     ) -> None:
         from powdo.adapters.miner import make_miner
         from powdo.servers.allowlist import Allowlist
-        from powdo.servers.pow.service import Rules, calibrated
+        from powdo.servers.pow.rules import Rules, calibrated
 
         self._warn = run.console.warning
         folder = folder_of(section, create=True)
@@ -134,12 +135,10 @@ def service_name(folder: Path) -> str:
     file = folder / "service.id"
     try:
         if not file.exists():
-            scratch = folder / f".service.id.{os.getpid()}"
-            scratch.write_text(f"{secrets.token_hex(16)}\n")
-            scratch.replace(file)
+            write_private(file, f"{secrets.token_hex(16)}\n".encode())
         return file.read_text().strip()[:32]
     except OSError as error:
-        raise CannotCreateError(f"cannot write '{file}': {error.strerror}") from None
+        raise CannotCreateError(f"cannot read '{file}': {error.strerror}") from None
 
 
 def hold(folder: Path) -> int:

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from powdo import signals
-from powdo.errors import ConfigurationError
+from powdo.errors import ConfigurationError, PeerProtocolError
 from powdo.mining import Workshop, seconds, short
+from powdo.nips.pow_template import MAX_TARGET
 
 if TYPE_CHECKING:
     from powdo.adapters.relay.provider import Provider
@@ -49,12 +50,15 @@ class Proof:
 
     @property
     def bits(self) -> int:
-        """The bits each event gets. Raises: RetryLaterError when the relay cannot be asked."""
+        """The bits each event gets. Raises: RetryLaterError, PeerProtocolError of the relay that is asked."""
         if self._bits is None:
             from powdo.adapters.relay.information import information
 
             relay = self._run.settings.relays()[0]
-            self._bits = max(0, information(relay, timeout=_TIMEOUT).limit("min_pow_difficulty") or 0)
+            wanted = information(relay, timeout=_TIMEOUT).limit("min_pow_difficulty") or 0
+            if not 0 <= wanted <= MAX_TARGET:
+                raise PeerProtocolError(f"'{relay}' wants {wanted} bits of proof of work, which no id has")
+            self._bits = wanted
             self._run.console.info(f"'{relay}' wants {self._bits} bits of proof of work")
         return self._bits
 

@@ -15,7 +15,8 @@ from powdo.nips.pow_search import Slice
 from powdo.nips.pow_template import Template
 from powdo.nips.pow_terms import Terms
 from powdo.servers.pow.application import Config, PowServer
-from powdo.servers.pow.service import Rules, Service
+from powdo.servers.pow.rules import Rules
+from powdo.servers.pow.service import Service
 from powdo.servers.relay.limits import Limits
 
 #: What nobody finds in a test's time, and what the terms below allow all the same.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -243,3 +245,30 @@ def test_a_signal_while_a_wrap_is_mined_leaves_the_bundle_waiting(worker: Worker
         assert process.stdout.read() == b""
     assert worker.outbox.get(name).state == "uploaded"
     assert len(worker.wrap("--pending", "--pow=4")) == 2
+
+
+def test_a_relay_that_wants_the_impossible_is_not_believed(worker: Worker, own_world: Path) -> None:
+    """More bits than an id has, in the relay's document: status 76, and the bundle waits."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"limitation":{"min_pow_difficulty":1000000}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    name = worker.uploaded()
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        config, url = own_world / "powdo.toml", f"ws://127.0.0.1:{server.server_port}"
+        kept = config.read_text().partition("[worker]")[0]
+        config.write_text(f'{kept}[worker]\ndvm = "{_DVM.pubkey}"\nrelays = ["{url}"]\n')
+        done = worker.powdo("wrap", "--pending", "--pow")
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (76, b"")
+    assert b"wants 1000000 bits" in done.stderr
+    assert worker.outbox.get(name).state == "uploaded"

@@ -83,7 +83,7 @@ def price(run: Run, target: int, size: int, json: bool, headers: bool) -> None:
     from powdo.adapters.miner import make_miner
     from powdo.nips.pow_template import sized
     from powdo.pow_service import terms_of
-    from powdo.servers.pow.service import calibrated
+    from powdo.servers.pow.rules import calibrated
 
     with closing(make_miner(None, run.settings.pow.threads)) as miner:
         terms = calibrated(terms_of(run.settings.pow), miner)

@@ -249,13 +249,14 @@ def wrap(
 def _seller(run: Run, provider: str | None, throw_away: bool) -> Seller | None:
     """Return whom the work is bought from. Raises: UsageError, ConfigurationError."""
     from powdo.errors import UsageError
-    from powdo.options import relay_urls
-    from powdo.proving import Seller
 
     if provider is None:
         if throw_away:
             raise UsageError("--throw-away is about a service", hint="name it with --pow-provider URL")
         return None
+    from powdo.options import relay_urls
+    from powdo.proving import Seller
+
     return Seller(relay_urls((provider,))[0], None if throw_away else run.settings.access_user())
 
 

@@ -142,7 +142,7 @@ def test_a_full_disk_is_answered_and_over_when_there_is_room(tmp_path: Path) -> 
             database = sqlite3.connect(tmp_path / "relay.sqlite")
             (pages,) = database.execute("PRAGMA page_count").fetchone()
             database.close()
-            relays = [item for item in gc.get_objects() if type(item) is Relay]  # a dead proxy has no isinstance
+            relays = [item for item in gc.get_objects() if type(item) is Relay]  # not isinstance: proxies die
             (relay,) = (item for item in relays if item.urls[0] == url)
             relay.store._db.execute(f"PRAGMA max_page_count={pages}")
             assert await writer.publish(big) == (False, "error: cannot store the event")

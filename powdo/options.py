@@ -39,6 +39,14 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class PowdoCommand(click.Command):
     """A command whose help ends with a pipeline, laid out as it was written."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse *args*. Raises: click.UsageError, which names this command even where click's parser does not."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples without re-wrapping them."""
         if self.epilog:

@@ -113,6 +113,11 @@ def test_the_overview_imports_no_command():
             "powdo publish: error: invalid value for '--timeout'",
             "powdo publish: hint: see 'powdo publish --help'",
         ),
+        (
+            ["report", "--html"],
+            "powdo report: error: option '--html' requires an argument",
+            "powdo report: hint: see 'powdo report --help'",
+        ),
         (["keys", "show"], "powdo keys show: error: missing argument 'NAME'", "powdo keys show: hint: see"),
         (
             ["keys", "show", "--hex", "--json", "a"],

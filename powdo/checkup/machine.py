@@ -25,7 +25,7 @@ def machine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found of program, configuration, directories and keys."""
     yield _versions()
     yield from _requirements()
-    yield good("configuration", f"'{settings.config_path}' {_sections(settings)}")
+    yield _configuration(settings)
     yield from attempted("state directory", lambda: directory("state directory", settings.state_dir))
     yield from attempted("data directory", lambda: directory("data directory", settings.data_dir))
     yield from attempted("master key", lambda: _keys(settings))
@@ -74,9 +74,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _sections(settings: Settings) -> str:
+def _configuration(settings: Settings) -> Finding:
     names = ", ".join(f"[{name}]" for name in sorted(settings.sections))
-    return f"has {names}" if names else "is empty or not there"
+    if names:
+        return good("configuration", f"'{settings.config_path}' has {names}")
+    return doubtful("configuration", f"'{settings.config_path}' is empty or not there", "run powdo init")
 
 
 def directory(part: str, path: Path) -> Iterable[Finding]:

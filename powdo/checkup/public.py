@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from powdo.checkup.findings import Finding, attempted, doubtful, failed, good, skipped
-from powdo.errors import PowdoError
+from powdo.errors import PowdoError, RetryLaterError
 from powdo.settings import Settings
 
 
@@ -44,8 +44,8 @@ def _running(name: str, listen: str, timeout: float) -> Finding:
 
     try:
         told = information(f"ws://{place}", timeout=timeout)
-    except PowdoError as error:
-        return failed(name, error, f"start it: powdo {name} serve")
+    except RetryLaterError:
+        return failed(name, RetryLaterError(f"nothing answers on {listen}"), f"start it: powdo {name} serve")
     if name == "relay" and not told.document:
         return doubtful(name, f"something else answers on {listen}", "stop it, or choose another address")
     return good(name, f"answers on {listen}")

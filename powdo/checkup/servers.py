@@ -22,6 +22,7 @@ _BACK_DATED = 2 * 86400
 #: A gift wrap that no relay stores.
 _EPHEMERAL_WRAP = 21059
 _ALLOW = "ask its operator to put this key on the list: powdo keys show {}"
+_AWAY = "see whether it runs, and its address"
 
 
 class Relays:
@@ -43,7 +44,7 @@ class Relays:
                 yield self._written(url)
             except PowdoError as error:
                 fix = _ALLOW.format(self._user) if error.status in (69, 77) else None
-                yield failed("relay", error, fix or error.hint or "see whether it runs, and its address")
+                yield failed("relay", error, fix or error.hint or _AWAY)
 
     def _told(self, url: str) -> Iterator[Finding]:
         from powdo.adapters.relay.information import information
@@ -117,7 +118,8 @@ def blossom(run: Run, timeout: float) -> Iterator[Finding]:
         try:
             _probe(url, run.key(user), timeout)
         except PowdoError as error:
-            yield failed("blossom", error, _ALLOW.format(user) if error.status == 77 else None)
+            fix = _ALLOW.format(user) if error.status == 77 else None
+            yield failed("blossom", error, fix or error.hint or _AWAY)
         else:
             yield good("blossom", f"'{url}' takes blobs of {user}, and deletes them")
 

@@ -143,7 +143,7 @@ def decode(text: str, prefix: str) -> bytes:
     Raises:
         BadRecordError: another prefix, a wrong checksum, bech32m, or more than 5000 characters.
     """
-    found, values = _split(text)
+    found, values = _split(text, prefix)
     if found != prefix:
         known = found if found in _KNOWN else "something else"
         raise BadRecordError(
@@ -160,8 +160,8 @@ def decode(text: str, prefix: str) -> bytes:
     return bytes(data)
 
 
-def _split(text: str) -> tuple[str, list[int]]:
-    """Return prefix and values of *text*, whose checksum is still to be checked."""
+def _split(text: str, wanted: str) -> tuple[str, list[int]]:
+    """Return prefix, *wanted* or another, and values of *text*, whose checksum is still to be checked."""
     if len(text) > MAX_LENGTH:
         raise BadRecordError(f"more than {MAX_LENGTH} characters are no bech32 text (NIP-19)")
     if not text.isascii() or text not in (text.lower(), text.upper()):
@@ -169,7 +169,7 @@ def _split(text: str) -> tuple[str, list[int]]:
     prefix, separator, rest = text.lower().rpartition("1")
     values = [bech32.CHARSET.find(character) for character in rest]
     if not separator or not prefix or len(values) < 6 or -1 in values:
-        raise BadRecordError("not a bech32 text", hint="it should look like npub1… or nsec1…")
+        raise BadRecordError("not a bech32 text", hint=f"it should look like {wanted}1…")
     return prefix, values
 
 

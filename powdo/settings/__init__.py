@@ -161,7 +161,7 @@ class Settings(NamedTuple):
             credential="kimai-token",
             file=self.kimai.token_file,
             command=self.kimai.token_command,
-            hint="make one in Kimai (profile, API access) and name it with token_file in [kimai]",
+            hint="make one in Kimai (profile, API access) and write it into token_file of [kimai]",
         ).read(environment.variables())
 
     def relay_admin_secret(self) -> str:

@@ -25,7 +25,7 @@ class Token(NamedTuple):
             credential=f"kimai-token-{self.name}",
             file=self.token_file,
             command=self.token_command,
-            hint="make one in Kimai (profile, API access) and name it with token_file in [[kimai.worker]]",
+            hint="make one in Kimai (profile, API access) and write it into token_file of [[kimai.worker]]",
         )
 
 

@@ -286,6 +286,7 @@ def test_tampering_with_an_export_is_found(export: Path, check: Check, name: str
     found = check(export)
     assert found.status == 76
     assert expected in found.err
+    assert "''" not in found.err
 
 
 def test_another_persons_npub_proves_nothing(export: Path, check: Check) -> None:

@@ -83,6 +83,13 @@ def test_what_is_no_public_key_is_refused(text: str) -> None:
         bech32.parse_pubkey(text)
 
 
+def test_what_is_no_bech32_is_told_what_is_wanted() -> None:
+    """Who is asked for a public key is never shown how a secret one looks."""
+    with pytest.raises(BadRecordError) as caught:
+        bech32.parse_pubkey("wss://relay.example")
+    assert caught.value.hint == "it should look like npub1…"
+
+
 @pytest.mark.parametrize("text", [NSEC, NSEC.upper(), NSEC[:-1] + "q", NSEC[:30]])
 def test_secret_given_as_public_key_is_refused_unseen(text: str) -> None:
     """An nsec, whole or damaged, never passes for a public key and is not repeated in the message."""

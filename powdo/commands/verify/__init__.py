@@ -146,14 +146,15 @@ def _fail(run: Run, record: Verified | Chain) -> None:
     from powdo.errors import PeerProtocolError
     from powdo.records.operator import Verified
 
-    whose = record.worker or record.npub
+    owner = record.worker or record.npub
+    whose = f" of '{owner}'" if owner else ""
     if isinstance(record, Verified):
         for problem in record.problems:
-            which = f"bundle {record.sequence} of '{whose}' on device '{record.device}'"
+            which = f"bundle {record.sequence}{whose} on device '{record.device}'"
             run.fail(PeerProtocolError(f"{which}: {problem['check']}: {problem['reason']}"))
         return
     for text in record.problems:
-        run.fail(PeerProtocolError(f"chain of '{whose}': {text}"))
+        run.fail(PeerProtocolError(f"chain{whose}: {text}"))
 
 
 def _bundle(record: Verified) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class PowdoCommand(click.Command):
     """A command whose help ends with a pipeline, laid out as it was written."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse *args*. Raises: click.UsageError, which names this command even where click's parser does not."""
+        """Parse *args*. Raises: click.UsageError, which names this command even from click's parser."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:

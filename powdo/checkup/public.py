@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from powdo.checkup.findings import Finding, attempted, doubtful, failed, good, skipped
-from powdo.errors import PowdoError, RetryLaterError
+from powdo.errors import RetryLaterError
 from powdo.settings import Settings
 
 

@@ -244,7 +244,7 @@ def test_clocks() -> None:
 
 
 def test_a_machine_that_is_not_set_up(side: Side) -> None:
-    """Without a configuration the machine itself is looked at, as a table for people that says to set it up."""
+    """Without a configuration the machine is looked at, in a table for people, which says to set it up."""
     done = side.powdo("doctor")
     assert done.returncode == 0
     (row,) = (line for line in done.stdout.decode().splitlines() if "is empty or not there" in line)

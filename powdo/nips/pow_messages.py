@@ -23,6 +23,8 @@ _FUNDS = re.compile(r"funds\. current balance: (\d{1,18}) sat\. service fee: (\d
 _RANGE = re.compile(r"target difficulty must be between (\d{1,3}) and (\d{1,3})", re.ASCII)
 AUTH_REQUIRED = "auth-required: authenticate first (NIP-42), then ask for proof of work"
 _SKEW = 600
+#: What miners put into a nonce; words would be signed by whoever asked, and are a service's own.
+_is_nonce = re.compile("[0-9A-Za-z+/=_-]{1,64}", re.ASCII).fullmatch
 _USAGE = 'invalid: ask ["POW", <event>, <target bits>]'
 
 
@@ -121,7 +123,8 @@ def problem_with(mined: Mapping[str, object], asked: Unsigned, target: int, now:
     """Return how what a service gave differs from what was asked, None where it does not.
 
     It must be the same event but for its nonce and its date, which lies between that of what was asked and
-    *now*, be hashed by its id, have the bits and commit to them; a signature it has is not looked at.
+    *now*, be hashed by its id, have the bits and commit to them; a signature it has is not looked at. The
+    nonce is a short word: what else a service writes there would be signed as the author's own.
     """
     try:
         event = Unsigned.from_fields(mined)
@@ -134,6 +137,8 @@ def problem_with(mined: Mapping[str, object], asked: Unsigned, target: int, now:
         return "it is another event"
     if event.tags[:-1] != tags or without_nonce(event.tags) != tags:
         return "its tags are others than those asked for and one nonce"
+    if len(event.tags[-1]) != 3 or not _is_nonce(event.tags[-1][1]):
+        return "its nonce tag holds more than a nonce"
     dates = (asked.created_at, now)
     if not min(dates) - _SKEW <= event.created_at <= max(dates) + _SKEW:
         return "its date makes no sense"

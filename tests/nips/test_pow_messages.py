@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from powdo.errors import PeerProtocolError
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Unsigned, sign
 from powdo.nips.nip42 import auth_event
+from powdo.nips.pow import difficulty
 from powdo.nips.pow_client import Challenged, CheatError, Mined, PowClientSession, Refused
 from powdo.nips.pow_messages import (
     complete,
@@ -203,6 +205,12 @@ def test_a_client_is_let_in_by_services_that_answer_auth_with_a_notice() -> None
     assert refused == Refused("auth-required: invalid: no")
 
 
+def lucky(event: Unsigned, last: Callable[[int], tuple[str, ...]]) -> Unsigned:
+    """Return *event* with the first of the tags *last* in its nonce's place that gives six bits."""
+    tries = (event._replace(tags=(*event.tags[:-1], last(number))) for number in range(10_000))
+    return next(one for one in tries if difficulty(one.id) >= 6)
+
+
 def cheats() -> dict[str, dict[str, Any]]:
     """Return what a service may try."""
     good = mined()
@@ -211,7 +219,11 @@ def cheats() -> dict[str, dict[str, Any]]:
     extra = mined(ASKED._replace(tags=(("t", "x"), ("p", KEY.pubkey))))
     nonces = good.tags[-1]
     twice = Unsigned(good.pubkey, good.created_at, 1, (nonces, *good.tags), good.content)
+    advert = lucky(good, lambda number: ("nonce", f"buy this {number}", "6"))
+    longer = lucky(good, lambda number: ("nonce", str(number), "6", "buy this"))
     return {
+        "words for a nonce": advert.to_json(),
+        "words behind a nonce": longer.to_json(),
         "another event": other.to_json(),
         "another author": good._replace(pubkey="0" * 64).to_json(),
         "more tags": extra.to_json(),

@@ -52,6 +52,11 @@ class PowSession:
         """How many requests have no answer yet."""
         return sum(ticket.answer is None for ticket in self._tickets)
 
+    @property
+    def held(self) -> int:
+        """How many messages have come in whose answer has not gone out: it may wait behind an earlier one."""
+        return len(self._tickets)
+
     def ask(self, value: list[object], keys: Collection[str], now: int) -> Request | None:
         """Return what the POW message *value* asks for; None where it is refused, as `outgoing` will say."""
         ticket = self._take()

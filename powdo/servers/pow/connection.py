@@ -60,6 +60,8 @@ class Connection:
                         await self._socket.close()
                         return
                     continue
+                if self._desk.is_full():
+                    return
                 if message.type is WSMsgType.TEXT:
                     self._handle(message.data)
                     await self._outgoing.room()

@@ -12,6 +12,8 @@ from powdo.servers.pow.service import Service
 
 #: More than this many unanswered requests of one connection are refused at once.
 _MOST = 64
+#: Answers wait for those before them, refusals too; nobody needs so many, and who asks on fills our memory.
+_MOST_HELD = 512
 
 
 class Desk:
@@ -26,6 +28,10 @@ class Desk:
     def is_idle(self) -> bool:
         """Return whether nothing waits for an answer."""
         return not self._session.waiting
+
+    def is_full(self) -> bool:
+        """Return whether so many answers wait that nothing more can be taken from this client."""
+        return self._session.held >= _MOST_HELD
 
     def ask(self, value: list[object], keys: Collection[str]) -> None:
         """Take in the POW message *value* of who is authenticated as *keys*."""

@@ -246,7 +246,9 @@ class Connection:
     # --- POW ---
 
     def _on_pow(self, desk: Desk, value: list[object]) -> None:
-        if not self._keys:
+        if desk.is_full():
+            self.drop()
+        elif not self._keys:
             desk.notice(AUTH_REQUIRED)
             self._say("AUTH", self._challenge)
         elif self._is_member() or self._meter.may_ask(time.monotonic()):

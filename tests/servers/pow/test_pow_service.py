@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from powdo.adapters.database.pow_books import Books
 from powdo.nips.curve import SecretKey
@@ -18,9 +22,11 @@ from powdo.nips.pow import committed, difficulty
 from powdo.nips.pow_messages import insufficient, out_of_range
 from powdo.nips.pow_template import make_template
 from powdo.nips.pow_terms import Terms
+from powdo.servers.pow.service import Rules, Service
 from powdo.servers.relay.limits import Limits
+from powdo.servers.relay.policy import Policy
 from tests.pow_helpers import NEVER, TERMS, StubbornMiner, event, running_service
-from tests.relay_helpers import Client, client, new_key, signed, wrap_for
+from tests.relay_helpers import Client, client, new_key, running_relay, signed, wrap_for
 
 ALICE, BOB = new_key(), new_key()
 MEMBERS = {"members": frozenset({ALICE.pubkey, BOB.pubkey})}
@@ -415,5 +421,44 @@ def test_at_the_end_nobody_has_paid_for_what_they_did_not_get(tmp_path: Path) ->
         assert all(notice[1].startswith("error: the service is shutting down") for notice in notices)
         await alice.__aexit__(None, None, None)
         assert Books(f"sqlite:///{tmp_path}/pow.sqlite").accounts()[0].msat == 10**16
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def relay_that_mines(folder: Path) -> AsyncIterator[tuple[str, Books]]:
+    """Yield the address of a relay with the service inside."""
+    with closing(Books(f"sqlite:///{folder}/pow.sqlite")) as books:
+
+        def service() -> Service:
+            rules = Rules(terms=TERMS, **MEMBERS)
+            return Service(StubbornMiner(), books, rules, name="test", warn=print)
+
+        policy = Policy(allowed=MEMBERS["members"])
+        async with running_relay(folder, policy, pow=service) as url:
+            yield url, books
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in the relay"])
+def test_who_asks_on_without_waiting_for_answers_is_cut_off(tmp_path: Path, inside: bool) -> None:
+    """Answers wait for the one before them; a client that piles them up behind a long job is cut off."""
+
+    async def main() -> None:
+        alone = running_service(tmp_path, miner=StubbornMiner(), **MEMBERS)
+        async with (
+            relay_that_mines(tmp_path) if inside else alone as (url, _),
+            client(url, ALICE) as alice,
+            client(url, BOB) as bob,
+        ):
+            await alice.say("POW", event("never"), NEVER)
+            for _ in range(300):
+                await alice.say("POW")
+            assert await alice.quiet(0.2)  # so many may wait
+            with contextlib.suppress(ConnectionClosed):
+                for _ in range(2000):
+                    await alice.say("POW")
+            await asyncio.wait_for(alice.connection.wait_closed(), 20)
+            await bob.say("POW")
+            assert (await bob.hear())[0] == "NOTICE"
 
     asyncio.run(main())

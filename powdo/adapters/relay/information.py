@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from powdo.deadlines import Deadlines, innermost
 from powdo.errors import BadRecordError, RetryLaterError
@@ -18,6 +19,12 @@ from powdo.settings.proxy import way_to
 from powdo.settings.units import is_loopback
 
 _LONGEST = 1 << 20
+#: No compression, which could unpack to anything, and no name of ours, as over a websocket.
+_HEADERS = {
+    "Accept": "application/nostr+json",
+    "Accept-Encoding": "identity",
+    "User-Agent": urllib3.util.SKIP_HEADER,
+}
 
 
 class Information(NamedTuple):
@@ -46,18 +53,19 @@ def information(url: str, *, timeout: float) -> Information:
                 deadlines.within(2 * timeout, url),
                 session.get(
                     address,
-                    headers={"Accept": "application/nostr+json"},
+                    headers=_HEADERS,
+                    auth=lambda request: request,  # keeps ~/.netrc out
                     timeout=timeout,
                     allow_redirects=False,
                     stream=True,
                 ) as answer,
             ):
-                body = answer.raw.read(_LONGEST, decode_content=True)
+                body = answer.raw.read(_LONGEST, decode_content=False)
         except requests.Timeout:
             raise RetryLaterError(f"cannot reach '{url}': timed out") from None
         except requests.ConnectionError as error:
             raise RetryLaterError(f"cannot reach '{url}': {innermost(error)}") from None
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise RetryLaterError(f"'{url}' answers nonsense: {type(error).__name__}") from None
     return Information(_document(answer.status_code, body), _clock(answer.headers.get("Date")))
 
@@ -73,6 +81,6 @@ def _document(status: int, body: bytes) -> Mapping[str, Any]:
 def _clock(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment is not None and moment.tzinfo is not None else None

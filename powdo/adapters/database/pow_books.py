@@ -17,8 +17,13 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, Schema
 from powdo.adapters.database.pow_tables import NOTED, account, entry, job
+from powdo.errors import UsageError
 
 SCHEMA = Schema(Path(__file__).parent / "pow_migrations", "0001", NOTED)
+
+
+#: All bitcoin there will ever be, in msat; twice that still fits the column.
+MOST = 21_000_000 * 100_000_000 * 1000
 
 
 class Account(NamedTuple):
@@ -42,12 +47,17 @@ class Books:
         self._database.close()
 
     def credit(self, pubkey: str, msat: int, note: str | None = None) -> int:
-        """Put *msat*, at least 1, on the account of *pubkey* and return its balance."""
+        """Put *msat*, at least 1, on the account of *pubkey* and return its balance.
+
+        Raises: UsageError when it would be more than there is, with nothing put there.
+        """
         insert = self._database.insert(account).values(pubkey=pubkey, msat=msat)
         insert = insert.on_conflict_do_update(
             index_elements=["pubkey"], set_={"msat": account.c.msat + insert.excluded.msat}
         )
         with self._database.write() as connection:
+            if _balance(connection, pubkey) + msat > MOST:
+                raise UsageError("an account holds no more than all bitcoin there is")
             connection.execute(insert)
             _enter(connection, pubkey, msat, "credit", None, note)
             return _balance(connection, pubkey)

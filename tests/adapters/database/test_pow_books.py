@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from powdo.adapters.database import Database
-from powdo.adapters.database.pow_books import SCHEMA, Books
+from powdo.adapters.database.pow_books import MOST, SCHEMA, Books
 from powdo.adapters.database.pow_tables import NOTED, account, metadata
-from powdo.errors import InputMissingError
+from powdo.errors import InputMissingError, UsageError
 
 ANA, BOB = "a" * 64, "b" * 64
 
@@ -201,3 +201,11 @@ def test_whatever_happens_the_books_balance(tmp_path: Path) -> None:
         max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Machine, settings=few)
+
+
+def test_an_account_holds_no_more_than_there_is(books: Books) -> None:
+    """Credit beyond all bitcoin is refused whole: past 63 bits a balance would be a float, or none."""
+    assert books.credit(ANA, MOST - 5) == MOST - 5
+    with pytest.raises(UsageError):
+        books.credit(ANA, 6)
+    assert books.credit(ANA, 5) == balance(books) == MOST

@@ -33,6 +33,8 @@ What = Literal["blob", "screenshots"]
 
 #: So many bundles lose a file in one transaction, and so many bucket events their row.
 _BATCH, _EVENTS = 500, 20_000
+#: A statement has a limit on its values, and one bundle may bring 2000 files.
+_MANY = 5000
 
 
 class Expired(NamedTuple):
@@ -107,16 +109,10 @@ class Retention:
 
     def needed(self, files: Collection[str]) -> set[str]:
         """Return those of *files* (sha256) that a row says are there."""
-        blobs = sa.select(bundle.c.sha256).where(
-            bundle.c.sha256.in_(files), bundle.c.blob_removed_at.is_(None)
-        )
-        pictures = (
-            sa.select(screenshot.c.sha256)
-            .join_from(screenshot, bundle)
-            .where(screenshot.c.sha256.in_(files), bundle.c.screenshots_removed_at.is_(None))
-        )
+        names = list(files)
         with self._database.read() as connection:
-            return {name for query in (blobs, pictures) for name in connection.scalars(query)}
+            batches = [names[at : at + _MANY] for at in range(0, len(names), _MANY)]
+            return {name for batch in batches for name in _needed(connection, batch)}
 
     # --- by wish ---
 
@@ -207,6 +203,18 @@ class Retention:
             if self._database.sqlite:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")
             yield connection
+
+
+def _needed(connection: sa.Connection, files: Collection[str]) -> Iterator[str]:
+    """Yield those of *files*, not too many, that a row says are there."""
+    yield from connection.scalars(
+        sa.select(bundle.c.sha256).where(bundle.c.sha256.in_(files), bundle.c.blob_removed_at.is_(None))
+    )
+    yield from connection.scalars(
+        sa.select(screenshot.c.sha256)
+        .join_from(screenshot, bundle)
+        .where(screenshot.c.sha256.in_(files), bundle.c.screenshots_removed_at.is_(None))
+    )
 
 
 def _files(connection: sa.Connection, what: What, bundles: Collection[int]) -> dict[int, tuple[str, ...]]:

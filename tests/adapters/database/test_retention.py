@@ -127,3 +127,9 @@ def test_bundles_are_kept_in_the_order_of_their_chain(
     assert [link.sequence for link in store.links(ana)] == [1, 2, 3]
     assert store.bundle(hexes(1001)).sequence == store.bundle(hexes(2001)).sequence == 2
     assert store.bundle("c1-2").sequence == 2
+
+
+def test_any_number_of_files_can_be_asked_for(store: Store, ana: int) -> None:
+    """A worker may have sent more screenshots than one statement of the database has room for."""
+    strangers = [f"{number:064x}" for number in range(1 << 40, (1 << 40) + 300_000)]
+    assert store.needed([*strangers[:7], hexes(2), *strangers[7:], hexes(2000)]) == {hexes(2), hexes(2000)}

@@ -82,14 +82,14 @@ class Thumbnails:
         import PIL.Image
 
         PIL.Image.MAX_IMAGE_PIXELS = None  # it warns on stderr first; we refuse, before anything is unpacked
+        file = io.BytesIO()
         try:
             with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise BadRecordError(f"a screenshot of {image.width} x {image.height} pixels")
                 small = _shrunk(image.convert("RGB"), self._width)
+            small.save(file, "WEBP", quality=_QUALITY, method=2)  # which refuses what is too high
         except (OSError, ValueError, SyntaxError):
             raise BadRecordError("a screenshot that is no image") from None
-        file = io.BytesIO()
-        small.save(file, "WEBP", quality=_QUALITY, method=2)
         text = base64.b64encode(file.getvalue()).decode("ascii")
         return Thumbnail(small.width, small.height, f"data:image/webp;base64,{text}")

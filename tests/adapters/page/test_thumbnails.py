@@ -47,8 +47,16 @@ def _png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no image", picture(3)[:2000], b"GIF89a" + bytes(20), _png(60_000, 60_000), _png(8, 8)],
-    ids=["empty", "text", "cut off", "GIF", "bomb", "no pixels"],
+    [
+        b"",
+        b"no image",
+        picture(3)[:2000],
+        b"GIF89a" + bytes(20),
+        _png(60_000, 60_000),
+        _png(8, 8),
+        picture(4, (2, 20_000)),
+    ],
+    ids=["empty", "text", "cut off", "GIF", "bomb", "no pixels", "too high"],
 )
 def test_what_is_no_screenshot_is_refused(data: bytes) -> None:
     """Nonsense, other formats, and images that unpack to gigabytes are one clear error, and no warning."""

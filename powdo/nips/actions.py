@@ -99,7 +99,10 @@ def calendar(
         raise BadRecordError(f"the {what} must end after it starts, and within a year")
     if start < 0:
         raise BadRecordError(f"the {what} starts before 1970")
-    name = identifier or sha256(f"{what}\0{title}\0{start}\0{end}".encode()).hexdigest()[:16]
+    name = (
+        identifier
+        or sha256(f"{what}\0{title}\0{start}\0{end}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    )
     last = start if end is None else end - 1
     tags: list[tuple[str, ...]] = [("d", name), ("title", title), ("start", str(start))]
     tags += [] if end is None else [("end", str(end))]

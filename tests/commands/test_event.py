@@ -397,3 +397,26 @@ def test_periods_begin_where_the_zone_says(custody: Custodian) -> None:
     assert "2026-10" in str(custody.one(*COUNT, lines=lines).tag("d"))
     assert "2026-11" in str(custody.one(*COUNT, "--timezone", "Europe/Berlin", lines=lines).tag("d"))
     assert "2026-W44" in str(custody.one(*COUNT, "--period", "week", lines=lines).tag("d"))
+
+
+@pytest.mark.parametrize(
+    ("action", "template"),
+    [
+        ("booking", b'{"title":"x","start":99999999999999999999}'),
+        ("shift", b'{"title":"x","start":-99999999999999}'),
+        ("booking", b'{"title":"x","start":"2026-01-01T09:00:00Z","id":"\\ud800"}'),
+        ("booking", b'{"title":"\\ud800","start":"2026-01-01T09:00:00Z"}'),
+        ("membership", b'{"status":"active","since":99999999999999999999}'),
+    ],
+)
+def test_no_template_ends_the_others(custody: Custodian, action: str, template: bytes) -> None:
+    """A time outside the calendar, or half a character, is a bad line; the next one is signed."""
+    good = {
+        "membership": b'{"status":"ended","since":5}',
+        "booking": b'{"title":"y","start":5}',
+        "shift": b'{"title":"y","start":5}',
+    }
+    status, events, said = custody.run(
+        action, "--user", "dvm", "--stdin", lines=b"%s\n%s\n" % (template, good[action])
+    )
+    assert (status, len(events)) == (65, 1) and "line 1: " in said, said

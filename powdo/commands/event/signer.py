@@ -163,7 +163,10 @@ def instant(name: str, value: Any) -> str:
         from powdo.lines import format_time
         from powdo.worktime.manifest import from_micros
 
-        return format_time(from_micros(value * 1_000_000))
+        try:
+            return format_time(from_micros(value * 1_000_000))
+        except OverflowError:
+            raise BadRecordError(f"field '{name}' is no time") from None
     return text(name, value)
 
 

@@ -176,7 +176,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
     public.run(f"umask 077; printf {secret} >{public.root}/etc/relay-admin.secret")
     config = public.root / "etc/powdo.toml"
     config.touch(0o600)
-    config.write_text('[relay]\nlisten = "127.0.0.1:0"\n[blossom]\nlisten = "127.0.0.1:0"\n')
+    config.write_text("".join(f'[{name}]\nlisten = "127.0.0.1:0"\n' for name in ("relay", "blossom", "pow")))
     with ExitStack() as running:
         relay = _listening(running.enter_context(public.service("powdo-relay")))
         blossom = _listening(running.enter_context(public.service("powdo-blossom")))
@@ -240,6 +240,8 @@ def test_the_units(line: Line) -> None:
         line.public.once(name)
     backups = list((line.public.root / "state/powdo-relay-backups").glob("relay-*.sqlite"))
     assert len(backups) == 1, datetime.now(UTC)
+    with line.public.service("powdo-pow") as process:
+        assert _listening(process).startswith("ws://127.0.0.1:")
     with line.operator.service("powdo-ingest@") as process:
         time.sleep(1)
         assert process.poll() is None

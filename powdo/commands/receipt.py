@@ -65,7 +65,7 @@ class _Answerer:
         self._store = Store(run.settings.database_url)
         self._taken = 0
         self._written: dict[str, float] = {}
-        self._warned: set[int] = set()
+        self._warned: set[str] = set()
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -80,6 +80,8 @@ class _Answerer:
 
     def pending(self) -> Iterator[dict[str, Any]]:
         """Yield the requests that wait for an answer."""
+        for name in self._store.unreachable():
+            self._warn(name)
         for rumor in self._store.requests_due():
             yield _Due(rumor=rumor)
 
@@ -100,7 +102,8 @@ class _Answerer:
         if not request.due and request.id in self._written:
             return  # both ways in one run, and the relay has it already
         if not request.access:
-            self._warn(request)
+            if not request.removed:
+                self._warn(request.worker_name)
             return
         if self._is_fresh(request):
             return
@@ -120,16 +123,19 @@ class _Answerer:
         """Return whether the answer was written a moment ago and is on its way."""
         return time.monotonic() - self._written.get(request.id, -_AGAIN) < _AGAIN
 
-    def _warn(self, request: Request) -> None:
-        if request.worker not in self._warned:
-            self._warned.add(request.worker)
+    def _warn(self, worker: str) -> None:
+        if worker not in self._warned:
+            self._warned.add(worker)
             self._run.console.warning(
-                f"'{request.worker_name}' has no access key to which receipts could go",
-                hint=f"`powdo users add --name {request.worker_name} --access NPUB` names one",
+                f"'{worker}' has no access key to which receipts could go",
+                hint=f"`powdo users add --name {worker} --access NPUB` names one",
             )
 
     def _wraps(self, request: Request) -> list[dict[str, object]]:
-        """Return a gift wrap for each access key: those that wait already, and what is missing made anew."""
+        """Return a gift wrap for each access key: those that wait already, and what is missing made anew.
+
+        Of what is due none for a key whose answer a relay has; what is asked for again goes to all.
+        """
         import json
         import os
 
@@ -138,14 +144,16 @@ class _Answerer:
         now = int(time.time())
         waiting = self._store.waiting_receipts(request.id, now)
         new: list[tuple[str, Event]] = []
-        if missing := [key for key in request.access if key not in waiting]:
+        answered = self._store.answered(request.id) if request.due else set()
+        open_ = [key for key in request.access if key not in answered] or request.access
+        if missing := [key for key in open_ if key not in waiting]:
             rumor = self._rumor_for(request)
             new = [(to, enclose(rumor, self._key, to, now=now, fresh=os.urandom)) for to in missing]
         if new and not self._dry:
             self._store.keep_receipts(
                 request, [(event.id, to, json.dumps(event.to_json())) for to, event in new], now
             )
-        kept = [json.loads(waiting[key]) for key in request.access if key in waiting]
+        kept = [json.loads(waiting[key]) for key in open_ if key in waiting]
         return kept + [event.to_json() for _, event in new]
 
     def _rumor_for(self, request: Request) -> Unsigned:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event
 from powdo.worktime.statement import parse_statement
 from tests.faults.harness import RECEIVE, SEND, run_line
@@ -239,6 +240,27 @@ def test_without_an_access_key_a_person_is_told(made: World, tmp_path: Path) -> 
         for row in rows:
             query(made.operator, "INSERT INTO worker_key VALUES (?, ?, ?, ?)", *row)
     loop.answer()
+
+
+def test_a_relay_that_refuses_one_key_does_not_make_another_hear_it_twice(loop: Loop) -> None:
+    """While the receipt to one access key waits, nothing is written to one that was told already."""
+    loop.send()
+    loop.receive()
+    key = SecretKey(bytes([5] * 32)).pubkey
+    query(loop.operator, "INSERT INTO worker_key SELECT ?, id, 'access', 9999999999 FROM worker", key)
+    try:
+        own, other = loop.receipts("--pending")
+        file = loop.operator.folder / "own.jsonl"
+        file.write_text(json.dumps(own) + "\n")
+        loop.operator.text("publish", str(file))
+        assert loop.due() == 1
+        assert loop.receipts("--pending") == [other]
+        file.write_text(json.dumps(other) + "\n")
+        loop.operator.text("publish", str(file))
+        assert loop.due() == 0
+    finally:
+        query(loop.operator, "DELETE FROM worker_key WHERE pubkey = ?", key)
+    loop.line(loop.worker, "listen", "acknowledge")
 
 
 def test_a_dry_run_changes_nothing(loop: Loop) -> None:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from powdo.adapters.database.buckets import BucketName, StoredEvent, add_events
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.inbox import finish, storable
+from powdo.adapters.database.receipts import answer_anew
 from powdo.adapters.database.tables import (
     bundle,
     dirty,
@@ -227,6 +228,8 @@ class Intake:
         with self._database.write() as connection:
             connection.execute(self._database.insert(rejection).values(values).on_conflict_do_nothing())
             finish(connection, refusal.wrap, "rejected")
+            if refusal.rumor is not None:
+                answer_anew(connection, refusal.rumor)
             if refusal.worker is None:
                 _forget_oldest(connection)
 
@@ -282,6 +285,7 @@ def _repeat(connection: sa.Connection, wrap: str, stored: Stored) -> None:
     """Answer once more what was sent again under another wrap: its sender has not heard of the first."""
     finish(connection, wrap, "duplicate")
     if wrap != stored.wrap:
+        answer_anew(connection, stored.rumor)
         connection.execute(bundle.update().where(bundle.c.rumor == stored.rumor).values(receipt_due=True))
 
 

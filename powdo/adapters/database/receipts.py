@@ -3,6 +3,8 @@
 Rules:
 - a bundle or a refusal stays due until `publish` has the primary relay's OK for a gift wrap that answers it;
 - until then that gift wrap is kept and given out again; once it is old it is made anew, of the same rumor;
+- a key whose gift wrap the relay has is not written to again because the relay refuses another key's;
+- who was removed, or has no access key, is nobody's work: their answers wait until that changes;
 - a statement is signed once and kept: whoever asks again is shown the same.
 """
 
@@ -27,7 +29,8 @@ class Request:
     """The rumor *id* by *author* (hex), which a worker sent, and what became of it.
 
     Of a stored one there is what the DVM states of it, and the event in which it already did; of a
-    refused one the *reason*. *at* is when (unix), *blob* its hash, *access* are the keys that may be told.
+    refused one the *reason*. *at* is when (unix), *blob* its hash, *access* are the keys that may be told,
+    none once the worker is *removed*.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Request:
     worker: int
     worker_name: str
     access: tuple[str, ...]
+    removed: bool
     due: bool
     at: int
     blob: str | None = None
@@ -50,15 +54,29 @@ class Receipts:
         self._database = opened(database)
 
     def requests_due(self) -> list[str]:
-        """Return the ids of the rumors that wait for an answer, the oldest first; once each."""
-        stored = sa.select(bundle.c.rumor, bundle.c.ingested_at.label("at")).where(bundle.c.receipt_due)
+        """Return the ids of the rumors that wait for an answer and can be given one, the oldest first."""
+        stored = sa.select(bundle.c.rumor, bundle.c.ingested_at.label("at")).where(
+            bundle.c.receipt_due, bundle.c.worker_id.in_(_REACHABLE)
+        )
         refused = sa.select(rejection.c.rumor, rejection.c.rejected_at.label("at")).where(
-            rejection.c.receipt_due, rejection.c.rumor.is_not(None)
+            rejection.c.receipt_due, rejection.c.rumor.is_not(None), rejection.c.worker_id.in_(_REACHABLE)
         )
         both = sa.union_all(stored, refused).subquery()
         with self._database.read() as connection:
             rows = connection.execute(sa.select(both.c.rumor).order_by(both.c.at, both.c.rumor)).scalars()
             return list(dict.fromkeys(rows))
+
+    def unreachable(self) -> list[str]:
+        """Return the names of the workers whose answers wait for an access key to go to."""
+        waits = sa.or_(
+            *(
+                sa.exists().where(table.c.receipt_due, table.c.worker_id == worker.c.id)
+                for table in (bundle, rejection)
+            )
+        )
+        query = sa.select(worker.c.name).where(~worker.c.disabled, worker.c.id.not_in(_REACHABLE), waits)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(worker.c.name)))
 
     def request(self, rumor: str) -> Request | None:
         """Return what became of *rumor*: what is stored beats what was refused; None for a stranger's."""
@@ -107,6 +125,14 @@ class Receipts:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(receipt.c.made_at, receipt.c.wrap)).all()
         return {row.recipient: row.event for row in rows}
+
+    def answered(self, rumor: str) -> set[str]:
+        """Return the recipients for whom a relay has the answer to *rumor*, since it was last due."""
+        query = sa.select(receipt.c.recipient).where(
+            receipt.c.request == rumor, receipt.c.published_at.is_not(None)
+        )
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
 
     def keep_receipts(self, request: Request, events: Sequence[tuple[str, str, str]], now: int) -> None:
         """Keep (wrap id, recipient, JSON) as the answers to *request*, instead of earlier ones to them."""
@@ -159,6 +185,18 @@ class Receipts:
         return True
 
 
+def answer_anew(connection: sa.Connection, rumor: str) -> None:
+    """Let the answer to *rumor* be due to all access keys: those that were given count no longer."""
+    connection.execute(
+        receipt.delete().where(receipt.c.request == rumor, receipt.c.published_at.is_not(None))
+    )
+
+
+_REACHABLE = (
+    sa.select(worker_key.c.worker_id)
+    .join_from(worker_key, worker)
+    .where(worker_key.c.role == "access", ~worker.c.disabled)
+)
 _STORED = (
     sa.select(bundle, worker.c.name, worker.c.disabled)
     .join_from(bundle, worker)
@@ -180,6 +218,7 @@ def _request(row: sa.Row[Any], access: tuple[str, ...]) -> Request:
         "worker": row.worker_id,
         "worker_name": row.name,
         "access": access,
+        "removed": row.disabled,
         "due": row.receipt_due,
         "blob": row.sha256,
     }

@@ -87,6 +87,43 @@ def test_what_is_sent_again_is_due_again(store: Store) -> None:
     assert sorted(store.waiting_receipts(RUMOR, NOW)) == [ACCESS, OTHER]
 
 
+def test_a_key_is_not_answered_again_for_the_sake_of_another(store: Store) -> None:
+    """Whose answer the relay has is known while another key's waits, until the bundle comes once more."""
+    keep(store, ("01" * 32, ACCESS), ("02" * 32, OTHER))
+    store.receipt_published("01" * 32, NOW)
+    assert store.answered(RUMOR) == {ACCESS}
+    known = store.find(hexes(0))
+    assert known is not None
+    store.duplicate("0f" * 32, known)
+    assert store.answered(RUMOR) == set()
+    assert list(store.waiting_receipts(RUMOR, NOW)) == [OTHER]
+
+
+def test_a_second_refusal_is_answered_again(store: Store) -> None:
+    """What is refused once more, in another wrap, is told once more to those who were told."""
+    for number, wrap in ((77, "01" * 32), (78, "02" * 32)):
+        refusal(store, hexes(5), "ana", wrap=hexes(number))
+        assert set(store.requests_due()) == {RUMOR, hexes(5)}
+        assert store.answered(hexes(5)) == set()
+        store.keep_receipts(request(store, hexes(5)), [(wrap, ACCESS, "{}")], NOW)
+        store.receipt_published(wrap, NOW)
+        assert store.answered(hexes(5)) == {ACCESS}
+        assert store.requests_due() == [RUMOR]
+
+
+def test_what_cannot_be_answered_is_no_work(store: Store) -> None:
+    """Nothing is due of a removed worker until they are enrolled again; who has no access key is named."""
+    assert store.unreachable() == []
+    store.remove("ana")
+    assert (store.requests_due(), store.unreachable()) == ([], [])
+    store.enroll("ana")
+    assert store.requests_due() == [RUMOR]
+    ben = store.enroll("ben", pubkeys=["d4" * 32])
+    assert store.unreachable() == []
+    store.store(delivery(ben.id, 1, []))
+    assert (store.requests_due(), store.unreachable()) == ([RUMOR], ["ben"])
+
+
 @pytest.mark.parametrize("age", [86_401, -86_401])
 def test_a_wrap_grows_old(store: Store, age: int) -> None:
     """Nobody asks for a wrap that was made long ago, or under a wrong clock: it is made anew."""
@@ -97,12 +134,12 @@ def test_a_wrap_grows_old(store: Store, age: int) -> None:
     assert not store.receipt_published("01" * 32, NOW)  # it gave way
 
 
-def refusal(store: Store, rumor: str, worker: str | None) -> None:
-    """Refuse *rumor*, of *worker* or a stranger."""
+def refusal(store: Store, rumor: str, worker: str | None, *, wrap: str = hexes(77)) -> None:
+    """Refuse *rumor*, of *worker* or a stranger, that came in *wrap*."""
     known = store.worker(worker) if worker else None
     store.refuse(
         Refusal(
-            wrap=hexes(77),
+            wrap=wrap,
             rumor=rumor,
             pubkey=ANA,
             reason="too large",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import tzinfo
 from functools import partial
 from typing import Protocol
 
 from powdo.worktime.activity import Bucket, Slice, active, kinds_needed
+from powdo.worktime.days import Days
 from powdo.worktime.flood import Needed
 from powdo.worktime.intervals import DAY, MINUTE, SECOND, Interval, union
 from powdo.worktime.manual import marked
@@ -18,7 +19,6 @@ from powdo.worktime.timesheets import Limits, Sheet, build
 #: What is loaded around a window, so that a stretch of work across its edge is seen whole.
 MARGIN = DAY
 _CHUNK = 7 * DAY
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +58,12 @@ class Book:
         """Return the blocks of *slices* that stay clear of *walls*."""
         return build(slices, matcher(self.rules, self.zone), self.limits, walls)
 
-    def _midnight(self, microseconds: int, days: int = 0) -> int:
-        """Return when the day began in which *microseconds* lies, or the day *days* later."""
-        shift = timedelta(seconds=self.day_start)
-        local = (_EPOCH + timedelta(microseconds=microseconds)).astimezone(self.zone) - shift
-        start = (
-            local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) + shift + timedelta(days=days)
-        )
-        return int(start.timestamp()) * SECOND
-
     def days(self, spans: Iterable[Interval]) -> list[Interval]:
         """Return the whole days that *spans*, widened by the merge gap, touch, in pieces of about a week."""
-        gap = self.limits.merge_gap
+        gap, days = self.limits.merge_gap, Days(self.zone, self.day_start)
         whole = [
-            Interval(self._midnight(span.begin - gap), self._midnight(span.end + gap, 1)) for span in spans
+            Interval(days.span(days.day(span.begin - gap)).begin, days.span(days.day(span.end + gap)).end)
+            for span in spans
         ]
         return [piece for item in union(whole) for piece in chunks(item)]
 

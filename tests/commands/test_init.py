@@ -63,6 +63,20 @@ def test_a_second_run_harms_nothing(powdo, own_world: Path):
     assert powdo("keys", "show", "other").returncode == 77
 
 
+@pytest.mark.parametrize(("side", "section"), [("operator", "[dvm]"), ("server", "[relay] or [blossom]")])
+def test_another_side_needs_a_configuration_of_its_own(powdo, own_world: Path, side: str, section: str):
+    """Where a worker is set up no other side is said to be: nothing is written, and a profile is proposed."""
+    powdo(*_WORKER)
+    before = sorted(own_world.rglob("*"))
+    done = powdo("init", side)
+    assert done.returncode == 78
+    assert f"is there and has no {section}\n" in done.stderr.decode()
+    assert f"powdo init {side} --profile {side}" in done.stderr.decode()
+    assert b"tell workers" not in done.stderr
+    assert sorted(own_world.rglob("*")) == before
+    assert powdo("init", side, "--profile", side).returncode == 0
+
+
 def test_an_unfinished_run_is_finished_by_the_next(powdo, own_world: Path):
     """Whatever of configuration, master key and keys is missing is made by the next run."""
     powdo(*_WORKER)

@@ -115,7 +115,7 @@ def worker(
     from powdo.commands.init.conversation import Conversation
 
     talk = Conversation(run, silent=yes)
-    settings = files.existing(run)
+    settings = files.existing(run, "worker", "worker")
     if settings is None:
         settings = _new_worker(run, talk, user, relays, blossom, dvm)
     files.keys(run, settings, (settings.identity.user, settings.identity.access_user))
@@ -198,7 +198,7 @@ def operator(
     from powdo.commands.init.dvm import Wanted, announce, first_worker, new_operator
 
     talk = Conversation(run, silent=yes)
-    settings = files.existing(run)
+    settings = files.existing(run, "operator", "dvm")
     if settings is None:
         name = _checked_name(user or "dvm")
         settings = new_operator(
@@ -229,7 +229,7 @@ def server(run: Run, relay: str | None, blossom: str | None, yes: bool, systemd:
     from powdo.settings.paths import private_dir
 
     talk = Conversation(run, silent=yes)
-    settings = files.existing(run)
+    settings = files.existing(run, "server", "relay", "blossom")
     if settings is None:
         relay = relay or talk.ask("the relay's address for clients (wss://…)", _relay)
         blossom = blossom or talk.ask("the Blossom server's address for clients (https://…)", _server)

@@ -34,16 +34,27 @@ def configuration(run: Run) -> Path:
     return config_path(*run.config_choice, environment.variables())
 
 
-def existing(run: Run) -> Settings | None:
-    """Return the settings of a configuration that is there already, and say that it is left alone."""
+def existing(run: Run, side: str, *sections: str) -> Settings | None:
+    """Return the settings of a configuration that is there already, and say that it is left alone.
+
+    Raises: ConfigurationError where it has none of the *sections* of *side*, which is not set up then.
+    """
+    from powdo.errors import ConfigurationError
     from powdo.settings import load
 
     path = configuration(run)
     if not path.exists():
         return None
-    run.console.note(f"'{path}' exists already and was left alone")
     flag, profile = run.config_choice
-    return load(config=flag, profile=profile)
+    settings = load(config=flag, profile=profile)
+    if not settings.sections & set(sections):
+        names = " or ".join(f"[{name}]" for name in sections)
+        raise ConfigurationError(
+            f"'{path}' is there and has no {names}",
+            hint=f"keep two sides apart: powdo init {side} --profile {side}; or write the section by hand",
+        )
+    run.console.note(f"'{path}' exists already and was left alone")
+    return settings
 
 
 def content(sections: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from manual import MAN, commands, flags_in, flags_of, pages, powdo_lines
 from powdo import cli, settings
 from powdo.errors import SEVERITY
 from powdo.records import Bundle, Capture, network, operator, receipt
-from powdo.settings import kimai, retention, schema
+from powdo.settings import kimai, parsing, retention, schema
 from powdo.worktime.rules import Rule
 from powdo.worktime.ruleset import parse_rules
 from tests.parts import needed
@@ -244,7 +244,7 @@ def test_every_key_is_told_with_its_default(section: str) -> None:
         _check_default(name, readers[name], getattr(SECTIONS[section](), name), body)
 
 
-def _check_default(name: str, read: schema.Parse, default: object, body: str) -> None:
+def _check_default(name: str, read: parsing.Parse, default: object, body: str) -> None:
     shown = re.search(r"^Default:\n\.Ql (.+) \.$", body, re.MULTILINE)
     if default in (None, ()):
         assert shown is None

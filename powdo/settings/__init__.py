@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from powdo.errors import ConfigurationError, KeyRejectedError, PowdoError
-from powdo.settings import environment, schema
+from powdo.settings import environment, parsing, schema
 from powdo.settings.paths import check_profile, config_path, data_dir, read_secret_file, state_dir
 from powdo.settings.secrets import SecretSource
 
@@ -37,15 +37,15 @@ _SECTIONS: dict[str, type] = {
 
 
 def _relays(text: str) -> tuple[str, ...]:
-    return schema.relay_urls([url.strip() for url in text.split(",") if url.strip()])
+    return parsing.relay_urls([url.strip() for url in text.split(",") if url.strip()])
 
 
-_VARIABLES: dict[str, tuple[schema.Parse, tuple[tuple[str, str], ...]]] = {
+_VARIABLES: dict[str, tuple[parsing.Parse, tuple[tuple[str, str], ...]]] = {
     "NOSTR_RELAY_URL": (_relays, (("worker", "relays"), ("dvm", "relays"))),
     "NOSTR_PUBLIC_RELAYS": (_relays, (("worker", "fan_out"),)),
-    "NOSTR_RELAY_ADMIN_URL": (schema.http_url, (("allow", "url"),)),
-    "NOSTR_ENABLED": (schema.switch, (("allow", "enabled"),)),
-    "NOSTR_ALLOWLIST_SYNC_INTERVAL": (schema.pause, (("allow", "interval"),)),
+    "NOSTR_RELAY_ADMIN_URL": (parsing.http_url, (("allow", "url"),)),
+    "NOSTR_ENABLED": (parsing.switch, (("allow", "enabled"),)),
+    "NOSTR_ALLOWLIST_SYNC_INTERVAL": (parsing.pause, (("allow", "interval"),)),
 }
 
 
@@ -221,7 +221,7 @@ def load(*, config: str | None = None, profile: str | None = None) -> Settings:
         state_dir=state_dir(profile, variables),
         data_dir=data_dir(profile, variables),
         sections=frozenset(table),
-        publishes=schema.switch(variables.get("NOSTR_ENABLED", "").strip(" ,") or True),
+        publishes=parsing.switch(variables.get("NOSTR_ENABLED", "").strip(" ,") or True),
         **values,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from powdo.errors import ConfigurationError, PowdoError
-from powdo.settings import schema
+from powdo.settings import parsing
 from powdo.settings.secrets import SecretSource
 
 
@@ -29,10 +29,10 @@ class Token(NamedTuple):
         )
 
 
-_READERS: dict[str, schema.Parse] = {
-    "name": schema.text,
-    "token_file": schema.path,
-    "token_command": schema.text,
+_READERS: dict[str, parsing.Parse] = {
+    "name": parsing.text,
+    "token_file": parsing.path,
+    "token_command": parsing.text,
 }
 
 

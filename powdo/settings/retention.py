@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from powdo.errors import ConfigurationError, PowdoError
-from powdo.settings import schema
+from powdo.settings import parsing
 from powdo.settings.units import parse_duration
 
 #: A media type in lower case, in which * and ? stand for any characters and any one.
@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 def _glob(value: Any) -> str:
-    text = schema.text(value).strip().lower()
+    text = parsing.text(value).strip().lower()
     if not _GLOB.fullmatch(text):
         raise ConfigurationError(f"'{value}' is not a media type such as application/zip or application/*")
     return text
@@ -38,13 +38,13 @@ def _keep(value: Any) -> int:
 
 
 def _pubkeys(value: Any) -> frozenset[str]:
-    found = frozenset(schema.many(schema.pubkey)(value))
+    found = frozenset(parsing.many(parsing.pubkey)(value))
     if not found:
         raise ConfigurationError("there is none; leave the key out for everybody")
     return found
 
 
-_READERS: Mapping[str, schema.Parse] = {
+_READERS: Mapping[str, parsing.Parse] = {
     "type": _glob,
     "pubkeys": _pubkeys,
     "keep": _keep,

@@ -28,10 +28,10 @@ def list_blobs(run: Run, data: Path | None, pubkey: str | None, json: bool, head
     from powdo.errors import ConfigurationError, UsageError
     from powdo.nips.bech32 import encode_npub
     from powdo.servers.blossom import census, tables
-    from powdo.settings import schema
+    from powdo.settings import parsing
 
     try:
-        owner = None if pubkey is None else schema.pubkey(pubkey)
+        owner = None if pubkey is None else parsing.pubkey(pubkey)
     except ConfigurationError as error:
         raise UsageError(f"--pubkey: {error.message}", hint=error.hint) from None
     with closing(tables.open_beside(folder_of(run, data))) as db:

@@ -53,14 +53,14 @@ def serve(
     from powdo.servers.blossom.app import serve as serve_blossom
     from powdo.servers.blossom.config import Config
     from powdo.servers.proxies import parse_networks
-    from powdo.settings import schema, units
+    from powdo.settings import parsing, units
 
     told = run.settings.blossom
     where = data or told.data
     if where is None:
         raise UsageError("no folder to keep blobs in", hint="give --data DIR, or data in [blossom]")
     try:
-        allowed = tuple(schema.pubkey(npub) for npub in allow)
+        allowed = tuple(parsing.pubkey(npub) for npub in allow)
     except ConfigurationError as error:
         raise ConfigurationError(f"--allow: {error.message}", hint=error.hint) from None
     host, port = units.parse_listen(listen or told.listen)

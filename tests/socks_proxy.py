@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.tls_proxy import pump
+
 _GRANTED, _UNREACHABLE = 0, 4
 _NAME = 3
 
@@ -57,16 +59,7 @@ class Socks:
         if port is None:
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
+        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
 
 
 @contextmanager

@@ -61,11 +61,12 @@ class Proxy:
             head = await reader.readuntil(b"\r\n\r\n")
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
             server_writer.write(head[:-2] + f"X-Forwarded-For: {self.client}\r\n\r\n".encode())
-            await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
+            await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
         writer.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes until its sender ends."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)

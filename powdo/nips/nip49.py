@@ -12,12 +12,12 @@ from hashlib import scrypt
 from powdo.errors import BadRecordError, KeyRejectedError
 from powdo.nips import bech32
 
-#: What is known of how the key was handled: insecurely, not insecurely, not tracked.
-EXPOSED, GUARDED, UNTRACKED = 0, 1, 2
+#: What is known of how the key was handled: nothing. (0 is insecurely, 1 not insecurely.)
+UNTRACKED = 2
 #: 256 MiB and about a second.
 LOG_N = 18
-#: 64 MiB and 4 GiB: less guards little, more is asked for by nobody but to exhaust our memory.
-LEAST_LOG_N, MOST_LOG_N = 16, 22
+#: 4 GiB: more is asked for by nobody but to exhaust our memory.
+MOST_LOG_N = 22
 
 _VERSION = 2
 _SALT, _NONCE, _SECRET, _TAG = 16, 24, 32, 16

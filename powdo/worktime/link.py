@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from powdo.errors import BadRecordError
 from powdo.records import JsonObject, decode_json, format_time, parse_time
-from powdo.worktime.manifest import Manifest, from_micros, manifest_root, micros
+from powdo.worktime.manifest import DEVICE, HEX64, Manifest, from_micros, manifest_root, micros
 
 LINK_VERSION = 1
 LINK_KIND = 78
 MAX_PROOF = 1 << 16
 #: So many signed links, with room to spare, fit into a proof.
 MAX_WITHHELD = 32
-
-_DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +69,7 @@ def link_hash(content: str) -> str:
 
 def _hex(obj: Mapping[str, object], name: str) -> str:
     value = obj.get(name)
-    if not isinstance(value, str) or _HEX64.fullmatch(value) is None:
+    if not isinstance(value, str) or HEX64.fullmatch(value) is None:
         raise BadRecordError(f"link: '{name}' must be 64 lower-case hex digits")
     return value
 
@@ -94,7 +90,7 @@ def parse_link(content: str) -> Link:
     if not isinstance(obj, dict) or obj.get("v") != LINK_VERSION:
         raise BadRecordError("link: not a JSON object of version 1")
     device, sequence = obj.get("device"), obj.get("sequence")
-    if not isinstance(device, str) or _DEVICE.fullmatch(device) is None:
+    if not isinstance(device, str) or DEVICE.fullmatch(device) is None:
         raise BadRecordError("link: 'device' must be a lower-case UUID")
     if type(sequence) is not int or not 0 <= sequence < 1 << 53:
         raise BadRecordError("link: 'sequence' must be a whole number")

@@ -24,12 +24,12 @@ MANIFEST_VERSION = 1
 MAX_MANIFEST = 1 << 20
 MAX_FILES = 2000
 MAX_TEXT = 500
+DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}", re.ASCII)
-_DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}", re.ASCII)
 _BUCKET_PATH = re.compile(r"buckets/(0|[1-9][0-9]{0,5})\.jsonl", re.ASCII)
@@ -124,7 +124,7 @@ class BucketFile(_Entry):
         _count("events", self.events)
         _count("size", self.size)
         _require("file", self.file, _BUCKET_PATH)
-        _require("sha256", self.sha256, _HEX64)
+        _require("sha256", self.sha256, HEX64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class ScreenshotFile(_Entry):
             _count(name, getattr(self, name), _LONGEST_SIDE)
         _count("size", self.size)
         _require("file", self.file, _SCREENSHOT_PATH)
-        _require("sha256", self.sha256, _HEX64)
+        _require("sha256", self.sha256, HEX64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         _require("id", self.id, _ID)
-        _require("device", self.device, _DEVICE)
+        _require("device", self.device, DEVICE)
         _require("timezone", self.timezone, _ZONE)
         _require("salt", self.salt, _SALT)
         _clean("powdo", self.powdo)

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 
 from powdo.errors import BadRecordError
 from powdo.records import JsonObject, decode_json, format_time, parse_time
-from powdo.worktime.manifest import from_micros, micros
+from powdo.worktime.intervals import SECOND
+from powdo.worktime.manifest import DEVICE, HEX64, from_micros, micros
 
 STATEMENT_KIND = 78
 STATEMENT_VERSION = 1
 _RECEIVED = "received"
-_SECOND = 1_000_000
-
-_DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ class Statement:
             "device": self.device,
             "sequence": self.sequence,
             "root": self.root,
-            "received": format_time(from_micros(self.received * _SECOND)),
+            "received": format_time(from_micros(self.received * SECOND)),
         }
         return json.dumps(obj, separators=(",", ":"))
 
@@ -62,11 +59,11 @@ def parse_statement(content: str) -> Statement:
     if type(sequence) is not int or not 0 <= sequence < 1 << 53:
         raise BadRecordError("statement: 'sequence' must be a whole number")
     statement = Statement(
-        blob=_text(obj, "blob", _HEX64),
-        device=_text(obj, "device", _DEVICE),
+        blob=_text(obj, "blob", HEX64),
+        device=_text(obj, "device", DEVICE),
         sequence=sequence,
-        root=_text(obj, "root", _HEX64),
-        received=micros(parse_time(_text(obj, "received"))) // _SECOND,
+        root=_text(obj, "root", HEX64),
+        received=micros(parse_time(_text(obj, "received"))) // SECOND,
     )
     # One spelling only, so that a signature never stands for what another reader reads otherwise.
     if statement.content != content:

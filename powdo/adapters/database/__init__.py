@@ -3,9 +3,9 @@
 from powdo.adapters.database.buckets import StoredEvent, stored_event
 from powdo.adapters.database.chains import Chain
 from powdo.adapters.database.custody import KeyTable
+from powdo.adapters.database.deliveries import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.engine import Database
 from powdo.adapters.database.inbox import Inbox, Item
-from powdo.adapters.database.intake import Delivery, Refusal, Stored, Told
 from powdo.adapters.database.kept import Kept, Picture, StoredLink
 from powdo.adapters.database.receipts import Request
 from powdo.adapters.database.retention import Expired, What

@@ -86,9 +86,7 @@ def benches(directory: Path) -> Iterator[Bench]:
     """Give a bench whose Kimai knows the customer, the project and the activities of the rules."""
     with Double() as double:
         double.kimai.people()
-        double.kimai.add_customer("Initech")
-        double.kimai.add_project("Website", 1)
-        double.kimai.add_activity("Development")
+        double.kimai.website()
         double.kimai.add_activity("Mail", 1)
         made = Bench(directory, double)
         yield made

@@ -152,6 +152,12 @@ class Kimai:
         ):
             self.users[user.username] = user
 
+    def website(self) -> None:
+        """Make the customer, the project and the activity that most rules of the tests name."""
+        self.add_customer("Initech")
+        self.add_project("Website", 1)
+        self.add_activity("Development")
+
     # --- behind the API's back -------------------------------------------------------------------
 
     def add_customer(self, name: str) -> dict[str, Any]:

@@ -42,9 +42,7 @@ def kimai() -> Iterator[Double]:
     """Yield a Kimai that knows what the rules name."""
     with Double() as double:
         double.kimai.people()
-        double.kimai.add_customer("Initech")
-        double.kimai.add_project("Website", 1)
-        double.kimai.add_activity("Development")
+        double.kimai.website()
         double.kimai.add_activity("Mail", 1)
         yield double
 

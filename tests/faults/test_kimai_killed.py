@@ -58,9 +58,7 @@ def kimai() -> Iterator[Double]:
     """Yield a Kimai that knows what the rule names."""
     with Double() as double:
         double.kimai.people()
-        double.kimai.add_customer("Initech")
-        double.kimai.add_project("Website", 1)
-        double.kimai.add_activity("Development")
+        double.kimai.website()
         yield double
 
 

@@ -57,9 +57,7 @@ class Machine(RuleBasedStateMachine):
         self.double.__enter__()
         kimai = self.double.kimai
         kimai.people()
-        kimai.add_customer("Initech")
-        kimai.add_project("Website", 1)
-        kimai.add_activity("Development")
+        kimai.website()
         kimai.add_activity("Mail", 1)
         self.store = Mortal(f"sqlite:///{self.directory / 'dvm.sqlite'}")
         self.worker = self.store.enroll("ana", pubkeys=["11" * 32])

@@ -149,10 +149,17 @@ class _Stage:
                 for recipient in (*self._post.recipients, *self._post.copies)
             ]
             if entry is not None and not self._dry_run:
+                self._keep_blobs(entry, bundle)
                 self._outbox.add_wraps(
                     bundle.id, wraps, now=now, rumor=rumor.id, addressees=self._post.recipients
                 )
         return [event for _, event in wraps]
+
+    def _keep_blobs(self, entry: Entry, bundle: Bundle) -> None:
+        """Keep where another program uploaded *bundle*: once its wraps are stale, nobody else tells."""
+        known = entry.bundle
+        if known is not None and not known.blobs and known.sha256 == bundle.sha256:
+            self._outbox.add_blobs(bundle.id, bundle.blobs)
 
     def _kept(self, entry: Entry) -> list[dict[str, Any]]:
         """Return the wraps made earlier for these recipients.

@@ -127,6 +127,20 @@ def test_a_wrap_left_unsent_for_a_day_is_made_anew(worker: Worker):
     assert worker.wrap("--pending") == []
 
 
+def test_what_another_program_uploaded_is_made_anew_too(worker: Worker) -> None:
+    """Where a bundle lies is kept from the record that told it: a day later its stale wrap gives way."""
+    record = capture(worker.outbox, "d1", now=int(time.time()))
+    made = bundle(worker.outbox, record)
+    first = worker.wrap(stdin=encode_line(made.to_json() | {"blobs": _BLOBS}))
+    assert worker.outbox.known(record.id).state == "wrapped"
+    old = int(time.time()) - STALE_WRAP_SECONDS - 10
+    wraps = [(event.tag_values("p")[0], event.to_json()) for event in first]
+    worker.outbox.add_wraps(record.id, wraps, now=old)
+    second = worker.wrap("--pending")
+    assert not {event.id for event in first} & {event.id for event in second}
+    assert unwrap(second[0], _DVM).rumor == unwrap(first[0], _DVM).rumor
+
+
 def test_a_dry_run_changes_nothing(worker: Worker):
     """-n writes the wraps and keeps none of them."""
     name = worker.uploaded()

@@ -43,7 +43,8 @@ def test_demo_shows_what_the_public_servers_hold(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "powdo capture --activity" in done.stderr
     assert "were found there 0 times" in done.stderr
-    assert "Shop" in done.stdout
+    assert done.stdout.split()[:6] == ["begin", "end", "minutes", "user", "project", "description"]
+    assert "Acme / Shop / Development" in done.stdout
 
 
 def test_demo_leaves_nothing_behind(tmp_path: Path) -> None:

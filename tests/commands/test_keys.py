@@ -79,6 +79,7 @@ def test_a_key_is_never_made_anew(powdo: Powdo) -> None:
     again = powdo("keys", "new", "bob", "ana", env=_MASTER)
     assert (again.returncode, again.stdout) == (77, b"")
     assert again.stderr.startswith(b"powdo keys new: error: 'ana' has a key already")
+    assert b"even a deleted one" in again.stderr
     assert powdo("keys", "show", "ana").stdout == first
     assert powdo("keys", "show", "bob").returncode == 77
 

@@ -101,5 +101,8 @@ def _refuse_twin(connection: sa.Connection, record: UserRecord) -> None:
     same = sa.or_(custody.c.username == name, custody.c.npub == npub)
     for found in connection.execute(sa.select(custody.c.username).where(same)):
         if found.username == name:
-            raise KeyRejectedError(f"'{name}' has a key already")
+            raise KeyRejectedError(
+                f"'{name}' has a key already",
+                hint="a name keeps its key, even a deleted one; `powdo keys list` shows them",
+            )
         raise KeyRejectedError(f"'{npub}' is in custody already, as that of '{found.username}'")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -171,14 +170,11 @@ class _Demo:
             f"(searched: every byte below {self.public.directory}).\n"
         )
 
-    def timesheets(self, begin: str, end: str) -> list[dict[str, Any]]:
-        """Return the timesheets of the period, as `powdo timesheets` writes them."""
-        from powdo.records import decode_line
-
-        arguments = ["timesheets", "--since", begin, "--until", end]
+    def timesheets(self, begin: str, end: str, *, json: bool) -> str:
+        """Return what `powdo timesheets` writes of the period."""
+        arguments = ["timesheets", "--since", begin, "--until", end] + ["--json"] * json
         self.say(f"$ powdo {shlex.join(arguments)}        # what `powdo kimai-sync` would send to Kimai")
-        text = self.operator.powdo(*arguments, "--json")
-        return [decode_line(line.encode()) for line in text.splitlines()]
+        return self.operator.powdo(*arguments)
 
     def real_look(self) -> bool:
         """Return whether this machine has a screen or an ActivityWatch to look at."""
@@ -224,18 +220,6 @@ def _count(directory: Path, words: Iterable[str]) -> int:
     return sum(content.count(needle) for content in data for needle in needles)
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, object]:
-    """Return one timesheet as the table shows it."""
-    place = " / ".join(str(record[key]) for key in ("customer", "project", "activity") if record.get(key))
-    return {
-        "begin": record["begin"],
-        "end": record["end"],
-        "minutes": record["seconds"] // 60,
-        "what": place,
-        "description": textwrap.shorten(record.get("description", ""), 60, placeholder=" …"),
-    }
-
-
 @command("demo", epilog="powdo demo --json | jq .project")
 @click.option("--keep", is_flag=True, help="Leave relay and Blossom server running until Ctrl-C.")
 @click.option("--json", is_flag=True, help="Write the timesheets as JSON lines instead of a table.")
@@ -248,6 +232,8 @@ def demo(run: Run, keep: bool, json: bool) -> None:
     import signal
     import tempfile
     from importlib.resources import as_file, files
+
+    from powdo import stdio
 
     with ExitStack() as stack:
         if keep:
@@ -265,8 +251,7 @@ def demo(run: Run, keep: bool, json: bool) -> None:
         walk.receive()
         walk.answer()
         look = stages[0].records[0]
-        rows = walk.timesheets(look["begin"], look["end"])
-        run.table(rows if json else [_row(row) for row in rows], json=json)
+        stdio.write_bytes(walk.timesheets(look["begin"], look["end"], json=json).encode())
         if keep:
             walk.explain_keeping()
             while True:

@@ -32,7 +32,11 @@ class HashingMiner:
         attempts = turns = 0
         nonce = None
         while nonce is None and seconds > 0 and not self._stopped:
-            done = self._work(template, first + turns, min(seconds, _LONGEST))
+            try:
+                done = self._work(template, first + turns, min(seconds, _LONGEST))
+            except (OSError, ValueError):
+                self._end()  # the others' answers would be taken for those to the next slice
+                raise
             attempts, turns, nonce = attempts + done.attempts, turns + done.turns, done.nonce
             seconds -= _LONGEST
         return Slice(attempts, turns, nonce)
@@ -83,6 +87,9 @@ class HashingMiner:
     def close(self) -> None:
         """Stop, and end the processes."""
         self.stop()
+        self._end()
+
+    def _end(self) -> None:
         processes, self._processes = self._processes, []
         for process in processes:
             process.terminate()

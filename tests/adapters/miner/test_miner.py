@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +94,24 @@ def test_without_the_extension_hashlib_mines(monkeypatch: pytest.MonkeyPatch) ->
     with closing(make_miner(None, 1)) as miner:
         assert miner.name == "hashlib"
         assert mine(miner, _NOTE, 6) is not None
+
+
+def _children() -> list[int]:
+    """Return the processes that this one has started to mine."""
+    lists = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    numbers = [int(word) for one in lists for word in one.read_text().split()]
+    return [number for number in numbers if b"miner.worker" in Path(f"/proc/{number}/cmdline").read_bytes()]
+
+
+def test_processes_that_were_killed_are_started_anew() -> None:
+    """The slice under way fails; the next one is mined, and takes no answer of the one before for its own."""
+    with closing(make_miner("hashlib", 2)) as miner:
+        assert mine(miner, _NOTE, 6) is not None
+        for number in _children():
+            os.kill(number, signal.SIGKILL)
+        with pytest.raises(OSError):
+            mine(miner, _NOTE, 6)
+        assert mine(miner, _NOTE, 8) is not None
 
 
 def test_only_as_many_cores_as_the_cgroup_grants(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

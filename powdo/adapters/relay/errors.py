@@ -33,6 +33,10 @@ _SHOWN = 200
 FAILURES = (OSError, WebSocketException, EOFError)
 
 
+class MovedError(InvalidHandshake):
+    """A redirect, which is not followed."""
+
+
 def unreachable(url: str, error: BaseException) -> PowdoError:
     """Return the error that tells why *url* cannot be reached or went away."""
     if isinstance(error, InvalidURI):
@@ -41,6 +45,11 @@ def unreachable(url: str, error: BaseException) -> PowdoError:
         status = error.response.status_code
         kind = RefusedError if status in _FINAL_STATUS else PeerAwayError
         return kind(f"cannot reach '{url}': HTTP status {status}")
+    if isinstance(error, MovedError):
+        return PeerAwayError(
+            f"cannot reach '{url}': it sends us elsewhere",
+            hint="redirects are not followed; name the relay itself",
+        )
     return PeerAwayError(f"cannot reach '{url}': {_reason(error)}", hint="a later run tries again")
 
 

@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from powdo.adapters.relay.errors import FAILURES, babble, nonsense, refusal, unreachable
 from powdo.adapters.relay.options import connect_options
+from powdo.adapters.relay.staying import Waiting
 from powdo.errors import PeerProtocolError, PowdoError
 from powdo.nips.event import Event
 from powdo.nips.filters import Filter
@@ -136,7 +137,7 @@ class _Follower:
 
     async def _connect(self) -> None:
         try:
-            options = connect_options(self._url, self._plan.timeout)
+            options = connect_options(self._url, self._plan.timeout) | {"create_connection": Waiting}
             async with connect(self._url, ping_interval=_PING, ping_timeout=_PING, **options) as connection:
                 await self._follow(connection)
         except FAILURES as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from powdo.adapters.relay.staying import Blocking
 from powdo.settings.proxy import way_to
 from powdo.settings.units import is_loopback
 
@@ -14,7 +15,7 @@ _LONGEST_GOODBYE = 5.0
 
 
 def connect_options(url: str, timeout: float) -> dict[str, Any]:
-    """Return the arguments of websockets' `connect`.
+    """Return the arguments of websockets' `connect` for threads; a loop needs another `create_connection`.
 
     No compression: ciphertext does not shrink, and compressed secrets leak their length. No name of ours:
     a relay need not know the software. Without POWDO_PROXY a proxy of the environment is used, off this
@@ -28,6 +29,7 @@ def connect_options(url: str, timeout: float) -> dict[str, Any]:
         "open_timeout": timeout,
         "close_timeout": min(timeout, _LONGEST_GOODBYE),
         "compression": None,
+        "create_connection": Blocking,
         "max_size": MAX_MESSAGE,
         "user_agent_header": None,
         "proxy": way_to(host) or (None if is_loopback(host) else True),

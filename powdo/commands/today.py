@@ -34,7 +34,16 @@ def today(run: Run, json: bool, headers: bool) -> None:
     entries = outbox.captured_since(day.begin // _SECOND)
     rows = [*_activity(_slices(run, outbox, entries, day)), *_pauses(outbox, day), *_captures(entries)]
     outbox.close()
-    run.table(rows, json=json, headers=headers)
+    run.table(rows if json else [_shown(row) for row in rows], json=json, headers=headers)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return *row* for people, its time as a report shows it."""
+    from powdo.worktime.tally import clock
+
+    seconds = row["seconds"]
+    time_spent = None if seconds is None else clock(seconds)
+    return {"what": row["what"], "name": row["name"], "time": time_spent, "captures": row["captures"]}
 
 
 def _row(what: str, name: str | None, seconds: int | None, count: int | None = None) -> dict[str, Any]:

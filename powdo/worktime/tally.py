@@ -91,3 +91,8 @@ def ranked(counted: Mapping[Key, int], *, by_name: bool = False) -> list[tuple[K
     if by_name:
         return sorted(rows, key=lambda row: row[0] or "")
     return sorted(rows, key=lambda row: (-row[1], row[0] or ""))
+
+
+def clock(seconds: int) -> str:
+    """Return *seconds* as hours, minutes and seconds."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,9 @@ def test_today_opens_bundles(environment: dict[str, str], tmp_path: Path) -> Non
     plain = _powdo(environment, "today", "--json").stdout
     app = {"what": "app", "name": "a", "seconds": now - begin, "captures": None}
     assert app in [json.loads(line) for line in plain.splitlines()]
+    table = _powdo(environment, "today").stdout.decode().splitlines()
+    assert table[0].split() == ["what", "name", "time", "captures"]
+    assert f"{timedelta(seconds=now - begin)}" in {cell for line in table for cell in line.split()}
     _bundles(environment)
     assert _powdo(environment, "today", "--json").stdout == plain
     _powdo(environment, "outbox", "drop", record["id"])

@@ -136,17 +136,14 @@ def _named(key: Key) -> str:
 
 def _shown(by: str, rows: list[tuple[Key, int]], *, total: bool) -> list[dict[str, Any]]:
     """Return *rows* for people: hours, minutes and seconds, and each one's share of all; last the *total*."""
+    from powdo.worktime.tally import clock
+
     whole = sum(seconds for _, seconds in rows)
     named = [(_named(key), seconds) for key, seconds in rows] + [("total", whole)] * (total and bool(rows))
     return [
         {by: name, "time": clock(seconds), "share": f"{100 * seconds / max(1, whole):.0f} %"}
         for name, seconds in named
     ]
-
-
-def clock(seconds: int) -> str:
-    """Return *seconds* as hours, minutes and seconds."""
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _window(store: Store, worker: Worker, book: Book, period: Period) -> Interval | None:

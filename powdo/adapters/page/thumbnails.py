@@ -11,9 +11,11 @@ from __future__ import annotations
 import base64
 import io
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from powdo.errors import BadRecordError
@@ -28,6 +30,8 @@ _QUALITY = 45
 #: A page with more could not be opened in reasonable time.
 MOST = 4000
 _MOST_PIXELS = 100_000_000
+#: A larger image is unpacked alone: a file of a few hundred kilobytes may take a gigabyte of memory.
+_LARGE_PIXELS = 20_000_000
 _FORMATS = ("PNG", "WEBP")
 
 Load = Callable[[], bytes]
@@ -54,6 +58,7 @@ class Thumbnails:
     """Makes thumbnails for a page with *count* screenshots, several at once."""
 
     def __init__(self, count: int) -> None:
+        self._alone = threading.Lock()
         self._width = next((width for most, width in _WIDTHS if count <= most), _NARROWEST)
 
     def of(self, loads: Iterable[Load]) -> Iterator[Thumbnail | BadRecordError]:
@@ -85,9 +90,11 @@ class Thumbnails:
         file = io.BytesIO()
         try:
             with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > _MOST_PIXELS:
+                pixels = image.width * image.height
+                if pixels > _MOST_PIXELS:
                     raise BadRecordError(f"a screenshot of {image.width} x {image.height} pixels")
-                small = _shrunk(image.convert("RGB"), self._width)
+                with self._alone if pixels > _LARGE_PIXELS else nullcontext():
+                    small = _shrunk(image.convert("RGB"), self._width)
             small.save(file, "WEBP", quality=_QUALITY, method=2)  # which refuses what is too high
         except (OSError, ValueError, SyntaxError):
             raise BadRecordError("a screenshot that is no image") from None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import struct
+import threading
+import time
 import zlib
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
-from powdo.adapters.page import Thumbnail, Thumbnails
+from powdo.adapters.page import Thumbnail, Thumbnails, thumbnails
 from powdo.errors import BadRecordError
 from tests.month import picture
 
@@ -72,3 +74,28 @@ def test_order_is_kept_and_one_that_fails_stops_nothing() -> None:
     made = list(Thumbnails(len(loads)).of(loads))
     assert isinstance(made[7], BadRecordError)
     assert [item[:2] for item in made if isinstance(item, Thumbnail)] == sizes[:7] + sizes[8:]
+
+
+def test_large_images_are_unpacked_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many threads shrink screenshots, but only one at a time what would fill the memory."""
+    monkeypatch.setattr(thumbnails, "_LARGE_PIXELS", 100 * 100)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    together: dict[bool, int] = {True: 0, False: 0}
+    most = dict(together)
+    guard, shrunk = threading.Lock(), thumbnails._shrunk
+
+    def slowly(image: Image.Image, width: int) -> Image.Image:
+        large = image.height > 100
+        with guard:
+            together[large] += 1
+            most[large] = max(most[large], together[large])
+        time.sleep(0.05)
+        with guard:
+            together[large] -= 1
+        return shrunk(image, width)
+
+    monkeypatch.setattr(thumbnails, "_shrunk", slowly)
+    images = [picture(1, (200, 200)), picture(2, (100, 100))] * 6
+    made = list(Thumbnails(1).of([lambda data=data: data for data in images]))
+    assert [item[:2] for item in made] == [(200, 200), (100, 100)] * 6
+    assert most[True] == 1

@@ -112,6 +112,8 @@ def _usage(error: click.ClickException) -> PowdoError:
     text = text[:1].lower() + text[1:]
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "powdo"
+    if path == "powdo" and isinstance(error, click.NoSuchOption):
+        return UsageError(text, hint="flags stand after the command, as in 'powdo doctor -p NAME'")
     return UsageError(text, hint=f"see '{path} --help'")
 
 

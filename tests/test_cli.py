@@ -105,7 +105,7 @@ def test_the_overview_imports_no_command():
     ("arguments", "error", "hint"),
     [
         (["nope"], "powdo: error: no such command 'nope'", "powdo: hint: see 'powdo --help'"),
-        (["--nope"], "powdo: error: no such option", "powdo: hint: see 'powdo --help'"),
+        (["--nope"], "powdo: error: no such option", "powdo: hint: flags stand after the command"),
         (["wrap", "--nope"], "powdo wrap: error: no such option", "powdo wrap: hint: see 'powdo wrap -"),
         (["keys", "nope"], "powdo keys: error: no such command 'nope'", "powdo keys: hint: see 'powdo"),
         (

@@ -66,4 +66,8 @@ def _allowlist(settings: Settings) -> Iterator[Finding]:
         if count:
             yield good("allowlist", f"{count} {'key' if count == 1 else 'keys'} with '{path}'")
         else:
-            yield doubtful("allowlist", f"'{path}' lets nobody in", "run powdo users add at the operator's")
+            yield doubtful(
+                "allowlist",
+                f"'{path}' lets nobody in; what --allow says on a command line is not seen here",
+                "run powdo users add at the operator's",
+            )

@@ -85,4 +85,4 @@ class Conversation:
 
         relays = f"\n  relays  {' '.join(profile.relays)}" if profile.relays else ""
         self.show(f"  npub    {encode_npub(profile.pubkey)}{relays}")
-        return self.agree("is this what the operator told you?")
+        return self.agree("is this what the operator told you?", default=False)

@@ -32,6 +32,8 @@ MOST = 4000
 _MOST_PIXELS = 100_000_000
 #: A larger image is unpacked alone: a file of a few hundred kilobytes may take a gigabyte of memory.
 _LARGE_PIXELS = 20_000_000
+#: Memory comes in pieces that go back to the system at once; smaller ones stay with the thread that had them.
+_BLOCK = 1 << 26
 _FORMATS = ("PNG", "WEBP")
 
 Load = Callable[[], bytes]
@@ -87,6 +89,7 @@ class Thumbnails:
         import PIL.Image
 
         PIL.Image.MAX_IMAGE_PIXELS = None  # it warns on stderr first; we refuse, before anything is unpacked
+        PIL.Image.core.set_block_size(_BLOCK)  # type: ignore[attr-defined]  # as Pillow documents it
         file = io.BytesIO()
         try:
             with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:

@@ -62,9 +62,8 @@ def _worker(run: Run, timeout: float) -> Iterator[Finding]:
 
 
 def _relays(run: Run, timeout: float) -> Iterator[Finding]:
-    from powdo.checkup.desktop import clock
     from powdo.checkup.findings import failed
-    from powdo.checkup.servers import Relays
+    from powdo.checkup.servers import Relays, clock
 
     try:
         relays = Relays(run, run.settings.listener(), timeout)

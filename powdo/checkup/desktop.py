@@ -19,8 +19,6 @@ _FIXES = {
     "windows-unknown": "only without deny and private in [capture] are its screenshots taken",
 }
 _WANTED = {"currentwindow": "aw-watcher-window", "afkstatus": "aw-watcher-afk"}
-#: Seconds that a clock may be off unnoticed, and those from which our relay refuses an AUTH (NIP-42).
-_TOLERATED, _REFUSED = 30, 600
 
 
 def desktop(run: Run, timeout: float) -> Iterator[Finding]:
@@ -96,19 +94,6 @@ def outbox(run: Run) -> Iterator[Finding]:
     if not stuck:
         waiting = sum(queue.captures for queue in queues if queue.state not in ("published", "withheld"))
         yield good("outbox", f"{waiting} captures wait" if waiting else "nothing waits")
-
-
-def clock(measured: dict[str, datetime]) -> Iterator[Finding]:
-    """Yield how far this machine's clock is from those that servers told, by the server's address."""
-    for url, theirs in measured.items():
-        off = time.time() - theirs.timestamp()
-        detail = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} '{url}'"
-        if abs(off) <= _TOLERATED:
-            yield good("clock", f"in step with '{url}'")
-        elif abs(off) <= _REFUSED:
-            yield doubtful("clock", detail, "set the clock by NTP")
-        else:
-            yield failed("clock", RetryLaterError(detail), "set the clock by NTP; relays refuse such a one")
 
 
 def _shown(at: float) -> str:

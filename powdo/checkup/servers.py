@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from powdo.checkup.findings import Finding, doubtful, failed, good, skipped
-from powdo.errors import PeerProtocolError, PowdoError
+from powdo.errors import PeerProtocolError, PowdoError, RetryLaterError
 from powdo.run import Run
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _LARGE_WRAP = 65_536
 _BACK_DATED = 2 * 86400
 #: A gift wrap that no relay stores.
 _EPHEMERAL_WRAP = 21059
+#: Seconds that a clock may be off unnoticed, and those from which our relay refuses an AUTH (NIP-42).
+_TOLERATED, _REFUSED = 30, 600
 _ALLOW = "ask its operator to put this key on the list: powdo keys show {}"
 _AWAY = "see whether it runs, and its address"
 
@@ -106,6 +108,19 @@ class Relays:
         from powdo.nips.nip42 import auth_event
 
         return auth_event(challenge, url, self._unlocked(), int(time.time()), secrets.token_bytes(32))
+
+
+def clock(measured: dict[str, datetime]) -> Iterator[Finding]:
+    """Yield how far this machine's clock is from those that servers told, by the server's address."""
+    for url, theirs in measured.items():
+        off = time.time() - theirs.timestamp()
+        detail = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} '{url}'"
+        if abs(off) <= _TOLERATED:
+            yield good("clock", f"in step with '{url}'")
+        elif abs(off) <= _REFUSED:
+            yield doubtful("clock", detail, "set the clock by NTP")
+        else:
+            yield failed("clock", RetryLaterError(detail), "set the clock by NTP; relays refuse such a one")
 
 
 def blossom(run: Run, timeout: float) -> Iterator[Finding]:

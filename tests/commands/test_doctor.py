@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from relay_helpers import relay_thread
 
-from powdo.checkup.desktop import clock
+from powdo.checkup.servers import clock
 from powdo.nips.bech32 import decode_npub
 from powdo.servers.relay.policy import Policy
 from tests import activitywatch_double, blossom_server

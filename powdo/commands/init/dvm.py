@@ -57,6 +57,7 @@ def new_operator(run: Run, talk: Conversation, wanted: Wanted, agreed: Agreed) -
 
 def _take_token(run: Run, talk: Conversation, settings: Settings) -> None:
     """Ask for Kimai's token, try it, and keep it in the file that the configuration names."""
+    from powdo.custody import wipe
     from powdo.terminal import ask_secret
 
     path = settings.kimai.token_file
@@ -66,8 +67,9 @@ def _take_token(run: Run, talk: Conversation, settings: Settings) -> None:
     if not talk.open:
         run.console.warning(f"'{path}' is to hold Kimai's token", hint="write it there with mode 0600")
         return
-    with closing_wiped(ask_secret("Kimai's API token (it is not shown)", hint="write it by hand")) as answer:
-        token = answer.decode("utf-8", "replace").strip()
+    answer = ask_secret("Kimai's API token (it is not shown)", hint="write it by hand")
+    token = answer.decode("utf-8", "replace").strip()
+    wipe(answer)
     if not token:
         return
     try:
@@ -75,19 +77,6 @@ def _take_token(run: Run, talk: Conversation, settings: Settings) -> None:
     except PowdoError as error:
         run.console.warning(error.message, hint=error.hint)
     files.secret_file(run, path, "Kimai's token", token)
-
-
-class closing_wiped:  # noqa: N801  # a context manager, named as contextlib's are
-    """Gives out a bytearray and wipes it in the end."""
-
-    def __init__(self, secret: bytearray) -> None:
-        self._secret = secret
-
-    def __enter__(self) -> bytearray:
-        return self._secret
-
-    def __exit__(self, *_: object) -> None:
-        self._secret[:] = bytes(len(self._secret))
 
 
 def _introduce(run: Run, settings: Settings, token: str) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from powdo.errors import BadRecordError, PeerProtocolError
-from powdo.lines import decode_json
 from powdo.nips.blossom import domain, is_hash
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Unsigned, sign
@@ -132,10 +131,7 @@ def decode_token(header: str) -> Event:
         raise PeerProtocolError("token is not base64")
     text = text.rstrip("=").translate(_URLSAFE)
     try:
-        value = decode_json(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
-        if not isinstance(value, dict):
-            raise PeerProtocolError("token is not an event")
-        return Event.from_json(value)
+        return Event.parse(binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True))
     except binascii.Error:
         raise PeerProtocolError("token is not base64") from None
     except BadRecordError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from aiohttp.web_request import BaseRequest
 
@@ -72,6 +73,7 @@ def is_address(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """Return whom *address* stands for: itself, or with IPv6 the /64 that one customer has."""
     try:

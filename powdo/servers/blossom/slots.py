@@ -34,15 +34,6 @@ class Slots:
         if not self._taken[key]:
             del self._taken[key]
 
-    @contextmanager
-    def taken(self, key: str, whose: str, status: int = 429) -> Iterator[None]:
-        """Hold a slot of *key* until the block ends. Raises: Refusal with *status*."""
-        self.take(key, whose, status)
-        try:
-            yield
-        finally:
-            self.give_back(key)
-
 
 class UploadSlots:
     """The slots of uploads, from wherever the bytes come."""
@@ -55,9 +46,16 @@ class UploadSlots:
     @contextmanager
     def taken(self, pubkey: str, address: str) -> Iterator[None]:
         """Hold a slot of each kind until the block ends. Raises: Refusal 429, 503."""
-        with (
-            self._of_pubkey.taken(pubkey, "this key"),
-            self._of_address.taken(address, "this address"),
-            self._all.taken("", "the server", 503),
-        ):
+        held: list[tuple[Slots, str]] = []
+        try:
+            for slots, key, whose, status in (
+                (self._of_pubkey, pubkey, "this key", 429),
+                (self._of_address, address, "this address", 429),
+                (self._all, "", "the server", 503),
+            ):
+                slots.take(key, whose, status)
+                held.append((slots, key))
             yield
+        finally:
+            for slots, key in held:
+                slots.give_back(key)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from powdo.nips.blossom import is_hash
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Unsigned, sign
 from powdo.servers.blossom.app import serve
@@ -125,8 +126,14 @@ class Blossom:
         return true
 
     def files(self) -> list[Path]:
-        """Return all files of blobs, whole or not."""
-        return [path for path in self.data.rglob("*") if path.is_file() and "blossom" not in path.name]
+        """Return all files of blobs, whole or not, without the notes of changes: they outlive an answer."""
+        return [
+            path
+            for path in self.data.rglob("*")
+            if path.is_file()
+            and "blossom" not in path.name
+            and not (path.parent.name == "incoming" and is_hash(path.name))
+        ]
 
 
 def begun(

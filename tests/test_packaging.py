@@ -98,15 +98,16 @@ def test_the_entry_point_and_the_metadata(wheel):
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in wheel.namelist())
 
 
-def test_the_extension_is_in_the_wheel_for_every_python(wheel: zipfile.ZipFile):
-    """The wheel holds the C extension for the stable ABI, and says so in its name."""
-    assert "powdo/_miner.abi3.so" in wheel.namelist()
+@pytest.mark.parametrize("name", ["_miner", "_disk"])
+def test_the_extensions_are_in_the_wheel_for_every_python(wheel: zipfile.ZipFile, name: str):
+    """The wheel holds the C extensions for the stable ABI, and says so in its name."""
+    assert f"powdo/{name}.abi3.so" in wheel.namelist()
     assert "-cp311-abi3-" in str(wheel.filename)
-    assert wheel.getinfo("powdo/_miner.abi3.so").file_size < 200_000
+    assert wheel.getinfo(f"powdo/{name}.abi3.so").file_size < 200_000
 
 
 def test_a_wheel_is_made_without_a_compiler_too(source: Path, tmp_path: Path):
-    """Where the extension cannot be built the package is whole but for it."""
+    """Where the extensions cannot be built the package is whole but for them."""
     copy = shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("build"))
     wheel = build(copy, "wheel", tmp_path, CC="/bin/false", LDSHARED="/bin/false")
     with zipfile.ZipFile(wheel) as archive:
@@ -115,12 +116,12 @@ def test_a_wheel_is_made_without_a_compiler_too(source: Path, tmp_path: Path):
     assert not [name for name in names if name.endswith(".so")]
 
 
-def test_the_sdist_has_what_the_extension_is_made_of(source: Path, tmp_path: Path):
+def test_the_sdist_has_what_the_extensions_are_made_of(source: Path, tmp_path: Path):
     """Every C source and header, and the script that names them, is in the source distribution."""
     with tarfile.open(build(source, "sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {f"powdo/csrc/{path.name}" for path in (ROOT / "powdo" / "csrc").iterdir()} <= names
-    assert {"setup.py", "setup.cfg", "pyproject.toml", "powdo/_miner.pyi"} <= names
+    assert {"setup.py", "setup.cfg", "pyproject.toml", "powdo/_miner.pyi", "powdo/_disk.pyi"} <= names
 
 
 def test_packages_are_made_the_same_again(source: Path, tmp_path: Path):

@@ -155,7 +155,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             base = config.base(port)
             removals = Removals(None if config.open else allowlist, metadata, config.warn)
             gate = Gate(allowlist, removals, config.domains(port), everyone=config.open)
-            locks = Locks(storage)
+            locks = Locks(storage, config.warn)
             uploads = Uploads(config, base, gate, storage, metadata, locks, executor)
             application = Application(
                 config,

@@ -26,6 +26,8 @@ from powdo.servers.blossom.wire import Refusal
 from powdo.servers.descriptors import room_for
 from powdo.servers.proxies import network_of, peer, within
 
+#: How many bytes are read at once; with asyncio's 256 KB, a bundle of usual size takes two turns of the loop.
+_READ = 1 << 19
 #: What a connection may have open: its socket, and a blob.
 _FILES = 2
 
@@ -109,6 +111,7 @@ class _Protocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
         super().connection_made(transport)
+        transport.max_size = _READ  # type: ignore[attr-defined]  # the transports of asyncio have it
         name = transport.get_extra_info("peername")
         self._counted.opened(self, str(name[0]) if name else "")
 
@@ -121,14 +124,14 @@ class _Protocol(web.RequestHandler):
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer to a client that reads it; a blob has a patience of its own."""
+        timer = None
+        if request.transport is not None and not isinstance(resp, FilePart):
+            timer = self._loop.call_later(self._patience, request.transport.abort)
         try:
-            async with asyncio.timeout(None if isinstance(resp, FilePart) else self._patience):
-                return await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            return resp, True
+            return await super().finish_response(request, resp, start_time)
         finally:
+            if timer is not None:
+                timer.cancel()
             self._counted.rests(self)
 
     def handle_error(

@@ -19,29 +19,48 @@ _PAUSE = 0.01
 
 
 class Locks:
-    """A lock for each blob that is being changed in *storage*."""
+    """A lock for each blob that is being changed in *storage*; *warn* is told what nobody waits for."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, warn: Callable[[str], None]) -> None:
         self._storage = storage
+        self._warn = warn
+        self._changes: set[asyncio.Task[None]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def change(self, sha256: str, work: Callable[[], Awaitable[T]]) -> T:
         """Return what *work* does while it holds `Storage.changing`; in this server who came first is first.
 
         A change that has begun comes to its end, and holds the blob so long, though nobody waits for it any
-        more: otherwise its row might come after somebody else had settled its file.
+        more: otherwise its row might come after somebody else had settled its file. Who waits goes on as soon
+        as the work is done; the blob is let go meanwhile.
 
         Raises: Refusal 503, OSError, and what *work* raises.
         """
-        return await asyncio.shield(self._change(sha256, work))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._change(sha256, work, answer))
+        self._changes.add(task)  # the loop itself keeps none alive
+        task.add_done_callback(self._changes.discard)
+        return await answer
 
-    async def _change(self, sha256: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _change(self, sha256: str, work: Callable[[], Awaitable[T]], answer: asyncio.Future[T]) -> None:
         lock = self._locks.get(sha256)
         if lock is None:
             lock = self._locks[sha256] = asyncio.Lock()
-        async with lock:
-            with await self._hold(sha256):
-                return await work()
+        try:
+            async with lock:
+                with await self._hold(sha256):
+                    outcome = await work()
+                    if not answer.done():
+                        answer.set_result(outcome)
+                    await asyncio.sleep(0)  # who waits comes first
+        except asyncio.CancelledError:  # the loop ends
+            answer.cancel()
+            raise
+        except Exception as error:  # whatever it is, it belongs to who waits
+            if answer.done():
+                self._warn(f"a change of blob {sha256[:8]}: {error}")
+            else:
+                answer.set_exception(error)
 
     async def _hold(self, sha256: str) -> ExitStack:
         """Wait for a sweep or another process to be done with the blob: a matter of one commit."""

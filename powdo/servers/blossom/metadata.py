@@ -1,8 +1,8 @@
-"""Which blobs there are and whose they are: SQLite, written by one thread in groups.
+"""Which blobs there are and whose they are: SQLite, written by one thread at a time, in groups.
 
 Rules:
 - a change is committed (synchronous=FULL) before its coroutine goes on;
-- changes that arrive while a commit runs share the next one;
+- changes that arrive while a commit runs share the next one, and the thread that commits takes it on;
 - reads use their own connection and never wait for a write (WAL).
 """
 
@@ -13,14 +13,15 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Set
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from powdo.servers.blossom import rows, tables, usage
 from powdo.servers.blossom.retention import Retention
-from powdo.servers.blossom.rows import Blob, Dropped
+from powdo.servers.blossom.rows import Blob, Dropped, Standing
 from powdo.servers.blossom.tables import NEVER
 from powdo.servers.blossom.usage import Usage
 
@@ -40,52 +41,58 @@ class Metadata:
         self._retention = retention or Retention()
         tables.prepare(path)
         self._reader = tables.connect(path)
-        self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name="blossom-metadata", daemon=True)
-        self._thread.start()
+        self._db = tables.connect(path)
+        self._writing = threading.Lock()
+        self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._executor = ThreadPoolExecutor(1, "blossom-metadata")  # for what no other thread brings
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
 
     async def close(self) -> None:
-        """Commit what was asked for and close the file."""
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        """Commit what was asked for and close the file; nothing more may be asked for by then."""
+        await asyncio.to_thread(self._executor.shutdown)
+        self._db.close()
         self._reader.close()
 
-    # --- the writing thread ---
-
-    def _write(self) -> None:
-        db = tables.connect(self._path)
-        more = True
-        while more:
-            group: list[_Work] = []
-            item = self._queue.get()
-            while item is not None:
-                group.append(item)
-                if len(group) >= _GROUP or self._queue.empty():
-                    break
-                item = self._queue.get()
-            more = item is not None
-            if group:
-                outcomes = _commit(db, group)
-                self._loop.call_soon_threadsafe(_settle, group, outcomes)
-        db.close()
+    # --- the threads that write ---
 
     async def _submit(self, change: Callable[[sqlite3.Connection], T], after: Done | None = None) -> T:
         """Return what *change* gives once it is committed; it waits for *after*, and fails with it."""
+        # a request that is cancelled does not take its change back: it may be in a group already
         future: asyncio.Future[Any] = self._loop.create_future()
 
-        def follow(before: Done) -> None:  # in the thread that has done it: one way less through the loop
-            if (error := before.exception()) is None:
-                self._queue.put((change, future))
-            else:
+        def follow(before: Done) -> None:
+            if (error := before.exception()) is not None:
                 self._loop.call_soon_threadsafe(_settle, [(change, future)], [error])
+                return
+            self._queue.put((change, future))
+            if threading.get_ident() == self._thread:  # it was done already, or the loop itself has done it
+                self._executor.submit(self._commit_waiting)
+            else:  # the thread that has put the file on disk goes on with its row
+                self._commit_waiting()
 
         if after is None:
             self._queue.put((change, future))
+            self._executor.submit(self._commit_waiting)
         else:
             after.add_done_callback(follow)
-        # a cancelled request does not take its change back: it may be in a group already
-        return cast(T, await asyncio.shield(future))
+        return cast(T, await future)
+
+    def _commit_waiting(self) -> None:
+        """Commit what waits in groups, unless another thread is at it: then that one sees to it."""
+        while not self._queue.empty() and self._writing.acquire(blocking=False):
+            try:
+                group = self._group()
+                outcomes = _commit(self._db, group) if group else []
+            finally:
+                self._writing.release()
+            self._loop.call_soon_threadsafe(_settle, group, outcomes)
+
+    def _group(self) -> list[_Work]:
+        group: list[_Work] = []
+        with suppress(queue.Empty):
+            while len(group) < _GROUP:
+                group.append(self._queue.get_nowait())
+        return group
 
     # --- changes ---
 
@@ -125,9 +132,9 @@ class Metadata:
         """Return whether a blob has a row, even one whose time is over."""
         return rows.find(self._reader, sha256) is not None
 
-    def owns(self, pubkey: str, sha256: str, now: int) -> bool:
-        """Return whether *pubkey* is an owner of a blob that there is at *now*."""
-        return rows.owns(self._reader, pubkey, sha256, now)
+    def standing(self, pubkey: str, sha256: str | None, now: int) -> Standing:
+        """Return how *pubkey* stands to a blob at *now*."""
+        return rows.standing(self._reader, pubkey, sha256, now)
 
     def usage(self, pubkey: str | None = None) -> Usage:
         """Return how much *pubkey* owns, or how much there is in all."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from powdo.servers.blossom.config import Config
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.storage import Storage
+from powdo.servers.blossom.usage import Usage
 from powdo.servers.blossom.wire import Refusal
 
 #: What stays free where nothing else is said: a twentieth of the disk, and no more than a gigabyte.
@@ -65,21 +66,22 @@ class Quota:
 
         Asked before the body comes, and again when it is there: what was kept before may have gone meanwhile.
         """
-        now = int(time.time())
-        if not room.of_owner and not (sha256 and self._metadata.owns(room.pubkey, sha256, now)):
-            self._check_owner(room)
-        if not room.in_all and not (sha256 and self._metadata.get(sha256, now)):
+        if room.of_owner and room.in_all:
+            return
+        found = self._metadata.standing(room.pubkey, sha256, int(time.time()))
+        if not room.of_owner and not found.owned:
+            self._check_owner(room, found.used)
+        if not room.in_all and not found.there:
             self._check_all(room)
 
     def _check_disk(self, size: int) -> None:
         if self._storage.free() - self._coming - size < self._least:
             raise Refusal(507, f"the disk is full: {self._least} bytes of it stay free")
 
-    def _check_owner(self, room: Room) -> None:
+    def _check_owner(self, room: Room, used: Usage) -> None:
         quota, most = self._config.quota, self._config.quota_blobs
         if room.size > quota:
             raise Refusal(413, f"a key may keep {quota} bytes in all")
-        used = self._metadata.usage(room.pubkey)
         left = quota - used.bytes - self._bytes[room.pubkey]
         if room.size > left:
             raise Refusal(507, f"a key may keep {quota} bytes; this one has {max(left, 0)} left")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 from powdo.servers.blossom.storage import Incoming
 
@@ -28,42 +28,48 @@ class Body:
         self._digest = hashlib.sha256()
         self._gathered: list[bytes] = []
         self._size = 0
-        self._writing: asyncio.Future[None] | None = None
+        self._writing: Future[None] | None = None
 
-    async def add(self, data: bytes) -> None:
-        """Take the next bytes; returns when there is room for more. Raises: OSError."""
+    def add(self, data: bytes) -> bool:
+        """Take the next bytes; return whether a piece is full, so that `spill` has to come before more."""
         self.length += len(data)
         self._size += len(data)
-        self._digest.update(data)
         self._gathered.append(data)
-        if self._size >= _PIECE:
-            await self._written()
-            loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(self._executor, self._write, self._gathered)
-            self._writing.add_done_callback(_see)
-            self._gathered, self._size = [], 0
+        return self._size >= _PIECE
 
-    async def finish(self) -> str:
-        """Return the hash of all that came. Raises: OSError."""
-        await self._written()
+    async def spill(self) -> None:
+        """Let a thread write what has been gathered, after the piece before it. Raises: OSError."""
+        if self._writing is not None:
+            await asyncio.wrap_future(self._writing)
+        self._writing = self._executor.submit(self._write, self._gathered)
+        self._hash()
+        self._gathered, self._size = [], 0
+
+    def hasten(self) -> None:
+        """Let the disk begin with the end of the body, while that is hashed."""
+        self._writing = self._executor.submit(self._hasten, self._writing)
+
+    def finish(self) -> str:
+        """Return the hash of all that came."""
+        self._hash()
         return self._digest.hexdigest()
 
     def commit(self, sha256: str) -> None:
         """Write what is left, and put the blob on disk for good; for a thread. Raises: OSError."""
-        self._write(self._gathered)
-        self._incoming.commit(sha256)
-
-    async def _written(self) -> None:
         if self._writing is not None:
-            await self._writing
-            self._writing = None
+            self._incoming.expect(sha256)
+            self._writing.result()  # threads begin in the order of submission: it is under way at least
+        self._incoming.commit(sha256, self._gathered)
+
+    def _hash(self) -> None:
+        for data in self._gathered:
+            self._digest.update(data)
 
     def _write(self, piece: Sequence[bytes]) -> None:
         for data in piece:
             self._incoming.write(data)
 
-
-def _see(writing: asyncio.Future[None]) -> None:
-    """Look at how *writing* ended: where a body was given up nobody else does, and asyncio complains."""
-    if not writing.cancelled():
-        writing.exception()
+    def _hasten(self, before: Future[None] | None) -> None:
+        if before is not None:
+            before.result()
+        self._incoming.hasten(self._gathered)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import enum
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from powdo.servers.blossom.retention import Retention
 from powdo.servers.blossom.tables import NEVER
+from powdo.servers.blossom.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,15 @@ def add(db: sqlite3.Connection, blob: Blob, pubkey: str, *, wish: int, retention
     Returns the row that was there before, or None for a new one.
     """
     key, owner, now = bytes.fromhex(blob.sha256), bytes.fromhex(pubkey), blob.uploaded
-    before = find(db, blob.sha256)
-    if before is not None and before.expires <= now:
-        remove(db, key)
+    expires = retention.expires(blob.type, pubkey, now, wish)
+    if _insert(db, key, blob, expires):  # tried first: nearly every blob is new
         before = None
-    expires = retention.expires(before.type if before else blob.type, pubkey, now, wish)
-    if before is None:
-        db.execute(
-            "INSERT INTO blob (sha256, size, type, uploaded, expires) VALUES (?, ?, ?, ?, ?)",
-            (key, blob.size, blob.type, now, expires),
-        )
+    elif (before := find(db, blob.sha256)) is not None and before.expires > now:
+        expires = retention.expires(before.type, pubkey, now, wish)
+    else:
+        remove(db, key)
+        _insert(db, key, blob, expires)
+        before = None
     db.execute(
         "INSERT INTO owner (pubkey, sha256, uploaded, wish, expires) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (pubkey, sha256) DO UPDATE SET uploaded = excluded.uploaded, wish = excluded.wish, "
@@ -70,6 +71,16 @@ def add(db: sqlite3.Connection, blob: Blob, pubkey: str, *, wish: int, retention
     if before is not None and expires > before.expires:
         db.execute("UPDATE blob SET expires = ? WHERE sha256 = ?", (expires, key))
     return before
+
+
+def _insert(db: sqlite3.Connection, key: bytes, blob: Blob, expires: int) -> bool:
+    """Insert the row of *blob* unless there is one; return whether there was none."""
+    cursor = db.execute(
+        "INSERT INTO blob (sha256, size, type, uploaded, expires) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (sha256) DO NOTHING",
+        (key, blob.size, blob.type, blob.uploaded, expires),
+    )
+    return cursor.rowcount == 1
 
 
 def drop(db: sqlite3.Connection, sha256: str, pubkey: str, *, token: str, expires: int, now: int) -> Dropped:
@@ -102,13 +113,23 @@ def remove(db: sqlite3.Connection, key: bytes) -> None:
     db.execute("DELETE FROM blob WHERE sha256 = ?", (key,))
 
 
-def owns(db: sqlite3.Connection, pubkey: str, sha256: str, now: int) -> bool:
-    """Return whether *pubkey* is an owner of a blob whose time is not over."""
-    row = db.execute(
-        "SELECT 1 FROM owner WHERE pubkey = ? AND sha256 = ? AND expires > ?",
-        (bytes.fromhex(pubkey), bytes.fromhex(sha256), now),
+class Standing(NamedTuple):
+    """Whether a blob is there, whether a key owns it, and what that key owns in all."""
+
+    there: bool
+    owned: bool
+    used: Usage
+
+
+def standing(db: sqlite3.Connection, pubkey: str, sha256: str | None, now: int) -> Standing:
+    """Return how *pubkey* stands to a blob, at once: every statement is a read transaction of its own."""
+    there, owned, blobs, size = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM blob WHERE sha256 = ?2 AND expires > ?3), "
+        "EXISTS (SELECT 1 FROM owner WHERE pubkey = ?1 AND sha256 = ?2 AND expires > ?3), blobs, bytes "
+        "FROM (SELECT ?1 AS pubkey) LEFT JOIN usage USING (pubkey)",
+        (bytes.fromhex(pubkey), None if sha256 is None else bytes.fromhex(sha256), now),
     ).fetchone()
-    return row is not None
+    return Standing(bool(there), bool(owned), Usage(blobs or 0, size or 0))
 
 
 def owned(

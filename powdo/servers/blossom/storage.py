@@ -12,35 +12,41 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import shutil
-import struct
-import tempfile
+import secrets
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from powdo.errors import BusyError, CannotCreateError
 from powdo.nips.blossom import is_hash
+from powdo.servers.blossom.holding import Holding
+from powdo.servers.blossom.placing import create, place, write_whole
 from powdo.settings.paths import fsync_path
 
-#: struct flock of fcntl(2): type, whence, start, length, pid.
-_FLOCK = "hhqqi0q"
 #: So many bytes are left to the page cache before the disk is asked to begin with them.
 _AHEAD = 1 << 21
 
 
 class Incoming(Protocol):
-    """A blob being received, by one thread at a time; only `discard` may come from another."""
+    """A blob being received, by one thread at a time; only `expect` and `discard` may come from another.
+
+    After `hasten`, which need not be, comes nothing but `commit`.
+    """
 
     def write(self, data: bytes) -> None:
         """Take *data* as the next bytes. Raises: OSError."""
 
-    def commit(self, sha256: str) -> None:
-        """Put the blob on disk under its name for good; returns once it would survive a power cut."""
+    def hasten(self, last: Sequence[bytes]) -> None:
+        """Take *last* as the end, and put all bytes on disk already. Raises: OSError."""
+
+    def expect(self, sha256: str) -> None:
+        """Make ready what is ready without the bytes: this blob is going to be committed. Raises: OSError."""
+
+    def commit(self, sha256: str, last: Sequence[bytes] = ()) -> None:
+        """Take *last* if nothing was hastened, and put the blob under its name, safe from power cuts."""
 
     def discard(self) -> None:
         """Forget the blob, unless it was committed; what comes later fails."""
@@ -51,9 +57,6 @@ class Storage(Protocol):
 
     def receive(self) -> Incoming:
         """Return a new blob to write to."""
-
-    def expect(self, sha256: str, executor: Executor) -> None:
-        """Begin in *executor* with what can be made ready for a blob before its bytes are there."""
 
     def open(self, sha256: str) -> BinaryIO | None:
         """Return an open file of the blob with a descriptor for sendfile, or None."""
@@ -92,7 +95,8 @@ class Folder:
         self._incoming = directory / "incoming"
         self._damaged = directory / "damaged"
         self._changing = directory / "blossom.changing"
-        self._known = bytearray(1 << 16)  # second-level directories whose names this process has synced
+        self._holding = Holding(self._changing)
+        self._known = bytearray(1 << 16)  # second-level directories whose names we have synced
 
     def prepare(self) -> None:
         """Make what is missing and sweep what was being received; for a server. Raises: CannotCreateError."""
@@ -114,39 +118,34 @@ class Folder:
         """Return the files of blobs that are being received, or were when their server ended."""
         return [path for path in self._incoming.iterdir() if not is_hash(path.name)]
 
-    def _path(self, sha256: str) -> Path:
-        return self._blobs / sha256[:2] / sha256[2:4] / sha256
+    def _path(self, sha256: str) -> str:  # text, since to make a Path takes longer than to ask the system
+        return f"{self._blobs}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
     def receive(self) -> Incoming:
         """Return a new blob, which will be in `incoming/`."""
         return _File(self)
 
-    def expect(self, sha256: str, executor: Executor) -> None:
-        """Make the directory: in a young folder nearly every blob is the first in its own."""
-        if not self._known[_directory(sha256)]:
-            executor.submit(self._make_directory, sha256)  # what fails here fails again in `place`
-
-    def create(self) -> tuple[int, str]:
-        """Return descriptor and name of a new file in `incoming/`."""
-        return tempfile.mkstemp(dir=self._incoming)
+    def temporary(self) -> str:
+        """Return the name of a file that is not in `incoming/` yet."""
+        return f"{self._incoming}/{secrets.token_hex(8)}"
 
     def open(self, sha256: str) -> BinaryIO | None:
         """Return the open file of a blob, or None."""
         try:
-            return self._path(sha256).open("rb", buffering=0)
+            return FileIO(self._path(sha256))
         except FileNotFoundError:
             return None
 
     def size(self, sha256: str) -> int | None:
         """Return the size of a blob, or None."""
         try:
-            return self._path(sha256).stat().st_size
+            return os.stat(self._path(sha256)).st_size  # noqa: PTH116  # see _path
         except FileNotFoundError:
             return None
 
     def remove(self, sha256: str) -> None:
         """Delete a blob if it is there."""
-        self._path(sha256).unlink(missing_ok=True)
+        Path(self._path(sha256)).unlink(missing_ok=True)
 
     def set_aside(self, sha256: str) -> None:
         """Move a blob to `damaged/`; an older one of that name there is kept too."""
@@ -155,7 +154,7 @@ class Folder:
         while name.exists():
             number += 1
             name = self._damaged / f"{sha256}.{number}"
-        self._path(sha256).rename(name)
+        Path(self._path(sha256)).rename(name)
 
     def names(self) -> Iterator[str]:
         """Yield the names of all files in `blobs/` that are hashes."""
@@ -164,19 +163,20 @@ class Folder:
 
     def free(self) -> int:
         """Return what the file system has left for us."""
-        return shutil.disk_usage(self.directory).free
+        found = os.statvfs(self.directory)
+        return found.f_bavail * found.f_frsize
 
     @contextlib.contextmanager
     def changing(self, sha256: str) -> Iterator[None]:
         """Hold the lock and the note `incoming/<sha256>`; after a failure the note stays, for `settle`."""
-        note = self._incoming / sha256
-        with _locked(self._changing, sha256):
+        note = f"{self._incoming}/{sha256}"
+        with self._holding.held(sha256):
             try:  # a link, since on some file systems inodes that come and go are what costs most
-                note.hardlink_to(self._changing)
+                os.link(self._changing, note)
             except OSError:  # somebody who was killed has left it, or there are no links here
-                note.touch(mode=0o600)
+                Path(note).touch(mode=0o600)
             yield
-            note.unlink()
+            os.unlink(note)  # noqa: PTH108  # see _path
 
     def settle(self, has_row: Callable[[str], bool]) -> None:
         """Go through the notes that nobody holds."""
@@ -187,88 +187,100 @@ class Folder:
                 if not has_row(note.name):
                     self.remove(note.name)
 
-    def place(self, temporary: str, sha256: str) -> None:
-        """Give the durable file *temporary* its name, and put the name on disk."""
-        self._make_directory(sha256)
-        path = self._path(sha256)
-        Path(temporary).rename(path)
-        fsync_path(path.parent)
+    def make_directory(self, sha256: str) -> None:
+        """Make the directory of a blob, and put its name on disk, unless that is known to be done."""
+        directory, parent = self._directory(sha256)
+        if parent is not None:
+            place(-1, None, "", None, directory, parent)
+            self._known[_number(sha256)] = 1
 
-    def _make_directory(self, sha256: str) -> None:
-        """Make the second-level directory of a blob, and put its name on disk."""
-        directory, number = self._path(sha256).parent, _directory(sha256)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        if not self._known[number]:  # its name may not be on disk: made now, or just before a crash
-            fsync_path(directory.parent)
-            self._known[number] = 1
+    def place(self, descriptor: int, pieces: Sequence[bytes] | None, temporary: str, sha256: str) -> None:
+        """Put a file on disk as the blob; see `place_in_python`."""
+        directory, parent = self._directory(sha256)
+        place(descriptor, pieces, temporary, f"{directory}/{sha256}", directory, parent)
+        self._known[_number(sha256)] = 1
+
+    def _directory(self, sha256: str) -> tuple[str, str | None]:
+        """Return the directory of a blob, and the one above it where it is to be made and its name synced.
+
+        It may be there and its name not on disk: somebody may have made it just before a crash.
+        """
+        parent = f"{self._blobs}/{sha256[:2]}"
+        return f"{parent}/{sha256[2:4]}", None if self._known[_number(sha256)] else parent
 
 
-def _directory(sha256: str) -> int:
+def _number(sha256: str) -> int:
     return int(sha256[:4], 16)
 
 
-@contextlib.contextmanager
-def _locked(path: Path, sha256: str) -> Iterator[None]:
-    """Hold the lock of a blob: one byte of *path*, which is there for locks alone. Raises: BusyError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        # two blobs whose hashes begin alike share a lock, and at worst wait for one another
-        lock = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, int(sha256[:15], 16), 1, 0)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-        except BlockingIOError:
-            raise BusyError(f"somebody else changes blob {sha256[:8]}") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
 class _File:
-    """A blob in `incoming/`, made with its first bytes."""
+    """A blob in `incoming/`, made with its first bytes.
+
+    Who holds the lock works at the file; who discards it does not wait, and that one cleans up.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._file: tuple[int, str] | None = None
+        self._name: str | None = None
+        self._descriptor = -1
         self._length = self._begun = 0
-        self._placed = self._discarded = False
+        self._synced = self._placed = self._discarded = False
         self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
         """Write *data* to the page cache."""
-        with self._lock:
-            (descriptor, _), written = self._opened(), 0
-            while written < len(data):
-                written += os.write(descriptor, memoryview(data)[written:])
-            self._length += written
+        with self._worked_at() as name:
+            if self._descriptor < 0:
+                self._descriptor = create(name)
+            write_whole(self._descriptor, data)
+            self._length += len(data)
             if self._length - self._begun >= _AHEAD:
                 # the disk begins with it; what it has not done yet stays in the page cache
                 with contextlib.suppress(OSError):  # no more than advice
-                    os.posix_fadvise(descriptor, self._begun, 0, os.POSIX_FADV_DONTNEED)
+                    os.posix_fadvise(self._descriptor, self._begun, 0, os.POSIX_FADV_DONTNEED)
                 self._begun = self._length
 
-    def _opened(self) -> tuple[int, str]:
-        if self._discarded:
-            raise OSError(errno.EBADF, "the blob has been discarded")
-        if self._file is None:
-            self._file = self._folder.create()
-        return self._file
+    def hasten(self, last: Sequence[bytes]) -> None:
+        """Write *last* and sync."""
+        with self._worked_at() as name:
+            place(self._descriptor, last, name, None, None, None)
+            self._synced = True
 
-    def commit(self, sha256: str) -> None:
-        """Sync the bytes, rename, sync the directory."""
-        with self._lock:
-            descriptor, name = self._opened()
-            os.fsync(descriptor)
-            self._folder.place(name, sha256)
+    def expect(self, sha256: str) -> None:
+        """Make the directory: in a young folder nearly every blob is the first in its own."""
+        self._folder.make_directory(sha256)
+
+    def commit(self, sha256: str, last: Sequence[bytes] = ()) -> None:
+        """Write *last*, sync, rename, sync the directory."""
+        with self._worked_at() as name:
+            self._folder.place(self._descriptor, None if self._synced else last, name, sha256)
             self._placed = True
 
     def discard(self) -> None:
         """Close the file, and delete it unless it has its name."""
-        with self._lock:
-            self._discarded = True
-            if self._file is None:
-                return
-            descriptor, name = self._file
-            self._file = None
-            os.close(descriptor)
-            if not self._placed:
-                Path(name).unlink(missing_ok=True)
+        self._discarded = True
+        self._clean()
+
+    @contextlib.contextmanager
+    def _worked_at(self) -> Iterator[str]:
+        try:
+            with self._lock:
+                if self._discarded:
+                    raise OSError(errno.EBADF, "the blob has been discarded")
+                if self._name is None:
+                    self._name = self._folder.temporary()
+                yield self._name
+        finally:
+            if self._discarded:
+                self._clean()
+
+    def _clean(self) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._descriptor >= 0:
+                    os.close(self._descriptor)
+                    self._descriptor = -1
+                if self._name is not None and not self._placed:
+                    Path(self._name).unlink(missing_ok=True)
+            finally:
+                self._lock.release()

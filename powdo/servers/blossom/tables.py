@@ -23,6 +23,8 @@ NEVER = 1 << 62
 
 FILE = "blossom.sqlite"
 _PATIENCE = 10.0
+#: After how many pages the log is worked in: an upload writes ten, and most of them are written again soon.
+_CHECKPOINT = 4000
 #: What leads from each version (PRAGMA user_version) to the next; a step that was released is never changed.
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -78,6 +80,7 @@ def connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
     db.execute("PRAGMA foreign_keys=ON")
     return db
 

@@ -33,6 +33,9 @@ from powdo.servers.proxies import client_address, network_of
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 _MOMENT = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}", re.ASCII)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+#: The timer of a body is set anew once its end has moved by this share of `idle_timeout`, not for each read.
+_SLACK = 1 / 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Uploads:
         self._locks = locks
         self._executor = executor
         self._slots = UploadSlots(config)
+        self._placing = 0
         self._quota = Quota(config, storage, metadata)
 
     async def check(self, request: BaseRequest) -> web.StreamResponse:
@@ -120,20 +124,19 @@ class Uploads:
         Raises: Refusal 400, 401, 408, 409, 507.
         """
         incoming = self._storage.receive()
-        if offer.sha256 is not None:
-            self._storage.expect(offer.sha256, self._executor)
         try:
             body = Body(incoming, self._executor)
             await self._receive(content, body, offer.length)
-            sha256 = await body.finish()
+            if not self._placing:  # the disk has nothing else to do
+                body.hasten()
+            sha256 = body.finish()
             if offer.claimed is not None and sha256 != offer.claimed:
                 raise Refusal(409, "the body does not have the hash of X-SHA-256")
             self._gate.require_hash(offer.token, sha256)
             blob = Blob(sha256, offer.length, offer.media_type, int(time.time()))
-            before = await self._locks.change(sha256, partial(self._keep, body, blob, offer, room))
+            return await self._locks.change(sha256, partial(self._keep, body, blob, offer, room))
         finally:
             incoming.discard()
-        return self._descriptor(before or blob, 200 if before else 201)
 
     def admit(self, request: BaseRequest) -> tuple[Token, str | None]:
         """Return the token and the hash the client claims. Raises: Refusal."""
@@ -175,35 +178,49 @@ class Uploads:
         begin = loop.time()
         try:
             async with asyncio.timeout_at(begin + idle) as timer:
-                while data := await content.readany():
+                async for data, _ in content.iter_chunks():  # as they came: nothing is put together
                     if body.length + len(data) > length:
                         raise Refusal(400, "the body is longer than Content-Length")
-                    came = loop.time()
-                    timer.reschedule(None)  # what the disk takes is not the sender's fault
-                    await body.add(data)
-                    # a sender may rest for *idle* seconds, but over all must keep up the least rate
                     now = loop.time()
-                    begin += now - came
-                    timer.reschedule(min(now + idle, begin + idle + body.length / rate))
+                    if body.add(data):
+                        timer.reschedule(None)  # what the disk takes is not the sender's fault
+                        await body.spill()
+                        begin += loop.time() - now
+                        now = loop.time()
+                    # a sender may rest for *idle* seconds, but over all must keep up the least rate
+                    end = min(now + idle, begin + idle + body.length / rate)
+                    if (armed := timer.when()) is None or end - armed > idle * _SLACK:
+                        timer.reschedule(end)
         except TimeoutError:
             raise Refusal(408, "the body came too slowly", {"Connection": "close"}) from None
         if body.length != length:
             raise Refusal(400, "the body is shorter than Content-Length")
 
-    async def _keep(self, body: Body, blob: Blob, offer: Offer, room: Room) -> Blob | None:
-        """Return the row that was there before, once bytes and row are durable. Raises: Refusal 507."""
+    async def _keep(self, body: Body, blob: Blob, offer: Offer, room: Room) -> web.Response:
+        """Return the answer once bytes and row are durable. Raises: Refusal 507."""
         self._quota.cover(room, blob.sha256)
-        known = self._metadata.get(blob.sha256, blob.uploaded)
         kept = None
-        if known is None or self._storage.size(blob.sha256) != blob.size:
+        if not self._has(blob):
             kept = self._executor.submit(body.commit, blob.sha256)
-        return await self._metadata.add(blob, offer.token.pubkey, wish=offer.wish, after=kept)
+        self._placing += 1
+        try:
+            created = self._descriptor(blob, 201)  # while the disk works
+            before = await self._metadata.add(blob, offer.token.pubkey, wish=offer.wish, after=kept)
+        finally:
+            self._placing -= 1
+        return created if before is None else self._descriptor(before, 200)
+
+    def _has(self, blob: Blob) -> bool:
+        """Return whether the bytes of *blob* are there, and its row with them."""
+        if self._storage.size(blob.sha256) != blob.size:  # asked first: nearly every blob is new
+            return False
+        return self._metadata.get(blob.sha256, blob.uploaded) is not None
 
     def _descriptor(self, blob: Blob, status: int) -> web.Response:
         return web.Response(
             status=status,
             headers=COMMON | {"Content-Type": "application/json", "Cache-Control": "no-store"},
-            body=json.dumps(describe(blob, self._base), separators=(",", ":")).encode(),
+            body=_ENCODER.encode(describe(blob, self._base)).encode(),
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,14 +50,28 @@ class StorageContract:
         incoming.discard()
         assert (content(storage, sha(data)), storage.size(sha(data))) == (data, len(data))
 
-    def test_what_is_expected_may_come_or_not(self, storage: Storage) -> None:
-        """To expect a blob makes none, and hinders none."""
-        with ThreadPoolExecutor() as executor:
-            for data in (b"comes", b"never comes"):
-                storage.expect(sha(data), executor)
-            name = keep(storage, b"comes")
-        assert list(storage.names()) == [name]
-        assert content(storage, name) == b"comes"
+    @pytest.mark.parametrize("begun", [b"", b"begun, "])
+    def test_the_end_may_come_with_the_commit_or_before(self, storage: Storage, begun: bytes) -> None:
+        """What is hastened has no name before it is committed, and one that is given up never gets one."""
+        for hastened in (False, True):
+            data = begun + b"%d, " % hastened + b"ended"
+            incoming = storage.receive()
+            if begun:
+                incoming.write(begun)
+            if hastened:
+                incoming.hasten([data[len(begun) : -5], b"ended"])
+                incoming.expect(sha(data))
+                assert storage.size(sha(data)) is None
+                incoming.commit(sha(data))
+            else:
+                incoming.commit(sha(data), [data[len(begun) : -5], b"ended"])
+            incoming.discard()
+            assert content(storage, sha(data)) == data
+        lost = storage.receive()
+        lost.expect(sha(b"lost"))
+        lost.hasten([b"lost"])
+        lost.discard()
+        assert storage.size(sha(b"lost")) is None
 
     def test_what_is_discarded_was_never_there(self, storage: Storage) -> None:
         """No name, no size, nothing to open; discarding twice is no error."""

@@ -78,10 +78,11 @@ def test_an_origin_that_cannot_be_used_is_told(mirroring: Blossom, origin: Origi
     make(origin)
     before = mirroring.files()
     reply = mirror(mirroring, f"{origin.url}/{sha(DATA)}")
-    assert reply.status == status, reply.reason
+    # the byte too many may come after the hash has been found wrong
+    assert reply.status == status or (name == "longer than told" and reply.status == 409), reply.reason
     assert reply.reason
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
-    assert mirroring.files() == before
+    assert mirroring.eventually(lambda: mirroring.files() == before)  # the disk may be at it still
     assert len(set(origin.requests)) == 1  # no redirect is followed
 
 

@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,9 +29,6 @@ class Memory:
 
     def receive(self) -> Incoming:
         return _Received(self._blobs)
-
-    def expect(self, sha256: str, executor: Executor) -> None:
-        pass
 
     def open(self, sha256: str) -> BinaryIO | None:
         if sha256 not in self._blobs:
@@ -86,7 +82,16 @@ class _Received:
     def write(self, data: bytes) -> None:
         os.write(self._descriptor, data)
 
-    def commit(self, sha256: str) -> None:
+    def hasten(self, last: Sequence[bytes]) -> None:
+        for data in last:
+            self.write(data)
+
+    def expect(self, sha256: str) -> None:
+        pass
+
+    def commit(self, sha256: str, last: Sequence[bytes] = ()) -> None:
+        for data in last:
+            self.write(data)
         if sha256 in self._blobs:
             os.close(self._blobs[sha256])
         self._blobs[sha256] = os.dup(self._descriptor)

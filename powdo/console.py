@@ -155,6 +155,10 @@ class Progress:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGUSR1, self._previous)  # type: ignore[arg-type]  # what signal() gave us
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line off the terminal, so that something else can be written there."""
         if self._visible and self._drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -48,6 +48,11 @@ def guard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is a TextIOWrapper
 
 
+def on_terminal() -> bool:
+    """Return whether a person reads stdout, and not a program or a file."""
+    return os.isatty(1)
+
+
 def write_bytes(data: bytes | bytearray) -> None:
     """Write *data* to stdout at once, whole. Raises: OutputError, Terminated when the reader has gone."""
     view = memoryview(data)

@@ -66,6 +66,28 @@ def answered(
     return Said(process.returncode, stdout, stderr or b"", shown)
 
 
+def shown(powdo: Any, *arguments: str, env: Mapping[str, str] | None = None) -> Said:
+    """Run powdo with a terminal as its stdout alone, and return what stands there with plain newlines."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*powdo.command, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        env=powdo.environment(env),
+    )
+    try:
+        terminal = _until_the_end(master, process)
+        _, stderr = process.communicate(timeout=_PATIENCE)
+        terminal += _rest(master)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(master)
+        os.close(slave)
+    return Said(process.returncode, b"", stderr, terminal.replace("\r\n", "\n"))
+
+
 def _read_until(master: int, question: str, process: subprocess.Popen[bytes]) -> str:
     shown, deadline = "", time.monotonic() + _PATIENCE
     while question not in shown:

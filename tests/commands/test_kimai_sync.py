@@ -12,6 +12,7 @@ import pytest
 
 from powdo.adapters.database import Store, Worker
 from tests.kimai_double import Double, Fault
+from tests.pseudo_terminal import shown
 from tests.worked import add
 
 Run = Callable[..., "CompletedProcess[bytes]"]
@@ -196,9 +197,30 @@ def test_options_that_make_no_sense_together(powdo: Run, store: Store) -> None:
     """--since with --pending, --until alone, and a period that is none, are refused."""
     for flags in (
         ("--since", "monday", "--pending"), ("--until", "monday"), ("--since", "2030-01-01"),
-        ("--reconcile", "--pending"), ("--check", "--conflicts"), ("--json",), ("--check", "x.jsonl"),
+        ("--reconcile", "--pending"), ("--check", "--conflicts"), ("--check", "x.jsonl"),
     ):  # fmt: skip
         assert powdo("kimai-sync", *flags, env=_TOKEN).returncode == 2
+
+
+def test_a_person_is_shown_lines(powdo: Run, store: Store, ana: Worker) -> None:
+    """On a terminal each timesheet is a line in the worker's time; --json makes it a record there too."""
+    store.enroll("ana", pubkeys=[], timezone="Asia/Kolkata")
+    add(store, ana, "code", (0, 60))
+    add(store, ana, "mail", (100, 130))
+    said = shown(powdo, "kimai-sync", "--since", "2026-11-16", "-n", "--json", env=_TOKEN)
+    assert [json.loads(line)["action"] for line in said.terminal.splitlines()] == ["created"] * 2
+    said = shown(powdo, "kimai-sync", "--pending", env=_TOKEN)
+    assert (said.status, said.stderr) == (0, b"")
+    assert said.terminal.splitlines() == [
+        "action     begin             end    user  kimai_id  timesheet",
+        "---------  ----------------  -----  ----  --------  ---------",
+        "created    2026-11-16 13:30  14:30  ana   1         Website / Development: Website",
+        "created    2026-11-16 15:10  15:40  ana   2         Website / Mail",
+    ]
+    said = shown(powdo, "kimai-sync", "--reconcile", "--no-headers", env=_TOKEN)
+    assert [line.split()[0] for line in said.terminal.splitlines()] == ["unchanged"] * 2
+    [record, _] = _records(powdo("kimai-sync", "--reconcile", "--json", env=_TOKEN))
+    assert record["type"] == "timesheet"
 
 
 def test_no_rules_are_refused(powdo: Run, store: Store, ana: Worker, own_world: Path, kimai: Double) -> None:

@@ -64,13 +64,14 @@ def kimai_sync(
     """Create, change and delete timesheets in Kimai; what a person changed there is kept.
 
     Takes the days of the `ingested` records on stdin; with --pending also all days in which something is
-    new; with --since the days from then on, and with --reconcile all days, and no input. --conflicts and
-    --check write a report and change nothing.
+    new; with --since the days from then on, and with --reconcile all days, and no input. On a terminal each
+    timesheet is a line of a table, elsewhere and with --json a record. --conflicts and --check write a report
+    and change nothing.
     """
     report = conflicts or check
     _refuse_contradictions(
         files, pending=pending, period=since is not None or reconcile or report, reconcile=reconcile,
-        until=until, conflicts=conflicts, check=check, json=json or not headers,
+        until=until, conflicts=conflicts, check=check,
     )  # fmt: skip
     if report:
         from powdo.commands.kimai_sync.looks import look_at_conflicts, look_at_kimai
@@ -81,12 +82,15 @@ def kimai_sync(
             else:
                 look_at_conflicts(session, since, until, user, json=json, headers=headers)
         return
+    from powdo.commands.kimai_sync.telling import teller
+
     with (
         _locked(run),
         _session(run, timeout, create=create, dry=dry_run) as session,
         session.store.database.alone("kimai-sync") as session.alone,
     ):
         session.expect_rules()
+        session.tell = teller(session, json=json, headers=headers)
         if reconcile:
             session.reconcile(since, until, user)
         elif since is not None:
@@ -96,7 +100,7 @@ def kimai_sync(
         else:
             run.stage(
                 files,
-                lambda record: session.take(record, user),
+                lambda record: session.told(record, user),
                 key=lambda record: f"{record.get('type')}:{record.get('rumor') or record.get('worker')}",
                 pending=(lambda: session.dirty(user)) if pending else None,
             )
@@ -111,7 +115,6 @@ def _refuse_contradictions(
     until: datetime | None,
     conflicts: bool,
     check: bool,
-    json: bool,
 ) -> None:
     from powdo.errors import UsageError
 
@@ -124,8 +127,6 @@ def _refuse_contradictions(
             "--since, --reconcile, --conflicts and --check take no input",
             hint="leave out --pending and FILE, or the others",
         )
-    if json and not (conflicts or check):
-        raise UsageError("--json and --no-headers are for --conflicts and --check: all else is JSON lines")
 
 
 @contextmanager

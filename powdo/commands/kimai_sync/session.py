@@ -34,6 +34,8 @@ class Session:
         self.create = create
         #: Raises once another host may have taken the syncer's place.
         self.alone: Callable[[], None] = lambda: None
+        #: Writes what was done about one timesheet, once it is in the ledger.
+        self.tell: Callable[[Timesheet], None] = run.emit
         self._timeout = timeout
         self._dry = dry
         self._syncers: dict[str, Syncer] = {}
@@ -129,7 +131,8 @@ class Session:
         with self.run.progress(f"{worker.name}, weeks", len(windows)) as progress:
             for window in windows:
                 for record in self._windows(worker, [window], thorough=thorough):
-                    self.run.emit(record)
+                    progress.clear()
+                    self.tell(record)
                 progress.advance(1)
 
     # --- what is new -------------------------------------------------------------------------------
@@ -137,14 +140,19 @@ class Session:
     def everything_new(self, user: str | None) -> None:
         """Take all days in which something is new."""
         for record in self.dirty(user):
-            for timesheet in self.take(record, user):
-                self.run.emit(timesheet)
+            self.told(record, user)
 
     def dirty(self, user: str | None) -> Iterable[dict[str, Any]]:
         """Yield a marker for each worker of whom something is new, or was refused and may pass now."""
         for worker in self.store.named(user):
             if self.store.dirty(worker.id) or self.store.blocked(worker.id):
                 yield _Dirty(type="dirty", worker=worker.name)
+
+    def told(self, record: dict[str, Any], user: str | None) -> tuple[()]:
+        """Write what was done about one record, as `take` yields it; a stage has nothing left to write."""
+        for timesheet in self.take(record, user):
+            self.tell(timesheet)
+        return ()
 
     def take(self, record: dict[str, Any], user: str | None) -> Iterator[Timesheet]:
         """Yield what was done about one `ingested` record, or one worker of whom something is new."""

@@ -19,13 +19,33 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from powdo.errors import KeyRejectedError, PowdoError, RetryLaterError
+from powdo.errors import KeyRejectedError, PowdoError, RetryLaterError, UsageError
 
 if TYPE_CHECKING:
+    from powdo.adapters.database import Worker
     from powdo.adapters.outbox import Outbox
     from powdo.custody import UserRecord
     from powdo.nips.event import Event
     from powdo.run import Run
+
+
+def expect_no_other_key(run: Run, worker: Worker) -> None:
+    """Return if the key of *worker* in custody is, or can become, their one access key.
+
+    Raises: UsageError where they have another: relays would let one person in by two pseudonyms.
+    """
+    from powdo.nips.bech32 import decode_npub, encode_npub
+
+    if not worker.access_pubkeys:
+        return
+    record = run.keystore.find(worker.name)
+    if record is not None and decode_npub(record["nostr"]["npub"]) in worker.access_pubkeys:
+        return
+    npubs = ", ".join(f"'{encode_npub(pubkey)}'" for pubkey in worker.access_pubkeys)
+    raise UsageError(
+        f"'{worker.name}' has an access key of their own: {npubs}",
+        hint="leave out --create-key, or enroll a user in custody under another --name",
+    )
 
 
 def ensure_key(run: Run, name: str) -> str:

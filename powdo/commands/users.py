@@ -55,8 +55,8 @@ def add(
     """Enroll a worker by their npubs, or add to what is known of one.
 
     The relay of [allow] is told of their access keys; while it is away that waits in a queue. With
-    --create-key the worker is a user in custody: NAME's key is made and their profile published. With -n
-    write the worker as `users show --json` would, and change nothing.
+    --create-key the worker is a user in custody: NAME's key is made and their profile published, unless they
+    have an access key of their own. With -n write the worker as `users show --json` would, and change nothing.
     """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
@@ -66,12 +66,13 @@ def add(
     profile = {"about": about, "picture": picture}
     if any(profile.values()) and not create_key:
         raise UsageError("a profile is signed with a key in custody", hint="ask for it with --create-key")
-    if create_key and not dry_run:
-        from powdo.accounts import ensure_key
+    if create_key:
+        from powdo.accounts import ensure_key, expect_no_other_key
 
         with _store(run) as store:  # what makes no sense is told before a key is made
-            store.enroll(name, pubkeys=keys, access=pseudonyms, dry=True)
-        pseudonyms.append(ensure_key(run, name))
+            expect_no_other_key(run, store.enroll(name, pubkeys=keys, access=pseudonyms, dry=True))
+        if not dry_run:
+            pseudonyms.append(ensure_key(run, name))
     with _store(run) as store:
         if not npubs and not create_key and store.worker(name) is None:
             raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")

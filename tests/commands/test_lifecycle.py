@@ -24,6 +24,7 @@ from powdo.servers.relay.policy import Policy
 Powdo = Any
 MASTER = "0f" * 32
 IDENTITY = encode_npub(SecretKey(b"\x06" * 32).pubkey)
+ACCESS = SecretKey(b"\x08" * 32).pubkey
 
 
 class Community:
@@ -114,6 +115,36 @@ def test_a_worker_with_an_own_identity_may_have_a_key_in_custody(community: Comm
     assert community.user()["npubs"] == [IDENTITY]
     assert community.admin.pubkeys == {community.pubkey("ana")}
     assert ask(community.relay, {"authors": [decode_npub(IDENTITY)]}) == []
+
+
+@pytest.mark.parametrize("dry", [(), ("-n",)])
+@pytest.mark.parametrize("given", ["before", "with it"])
+def test_a_worker_with_an_own_access_key_gets_no_second_one(
+    community: Community, given: str, dry: tuple[str, ...]
+) -> None:
+    """2 and what to do; no key is made, the worker, the relay's list and profiles stay as they were."""
+    access, flags = encode_npub(ACCESS), ("--access", encode_npub(ACCESS))
+    if given == "before":
+        assert community.run("users", "add", IDENTITY, "--name", "ana", *flags) == (0, "")
+        flags = ()
+    asked, workers = list(community.admin.asked), community.powdo("users", "list", "--json").stdout
+    for _ in range(2):
+        status, said = community.run(*ADD, "--about", "x", *flags, *dry)
+        assert (status, access in said, "hint: leave out --create-key" in said) == (2, True, True)
+    assert [record["username"] for record in community.keystore.records()] == ["dvm"]
+    assert community.powdo("users", "list", "--json").stdout == workers
+    assert community.admin.asked == asked
+    assert ask(community.relay, {}) == []
+
+
+def test_a_user_in_custody_may_be_given_an_access_key_besides(community: Community) -> None:
+    """Asked for by --access it is a second one; the command that made the key stays harmless then."""
+    community.run(*ADD)
+    assert community.run("users", "add", "--name", "ana", "--access", encode_npub(ACCESS)) == (0, "")
+    before = community.user()
+    assert len(before["access"]) == 2
+    assert community.run(*ADD) == (0, "")
+    assert community.user() == before
 
 
 def test_a_removed_user_is_off_the_list_and_may_come_back(community: Community) -> None:

@@ -56,7 +56,8 @@ def add(
 
     The relay of [allow] is told of their access keys; while it is away that waits in a queue. With
     --create-key the worker is a user in custody: NAME's key is made and their profile published, unless they
-    have an access key of their own. With -n write the worker as `users show --json` would, and change nothing.
+    have an access key of their own. With -n write the worker as `users show --json` would, and change
+    nothing.
     """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")

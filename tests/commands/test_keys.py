@@ -174,6 +174,14 @@ def test_an_ncryptsec_is_imported_with_its_password(powdo: Powdo) -> None:
     assert "rd" not in said.terminal.replace("password", "")
 
 
+def test_an_ncryptsec_with_a_short_password_is_imported(powdo: Powdo, tmp_path: Path) -> None:
+    """One that was made elsewhere, or before passwords had a least length, opens."""
+    file = secret_file(tmp_path / "password", "x")
+    arguments = ("keys", "import", "ana", "--fd", "0", "--password-file", file)
+    done = powdo(*arguments, stdin=ncryptsec("x").encode(), env=_MASTER)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"{_NPUB}\n", b"")
+
+
 def test_a_key_is_imported_from_a_file_or_descriptor(powdo: Powdo, tmp_path: Path) -> None:
     """A private file, a descriptor and stdin as one serve without a terminal; twice is once."""
     file = secret_file(tmp_path / "nsec", f"  {_NSEC}")
@@ -271,10 +279,10 @@ def test_an_nsec_leaves_only_when_a_person_says_so(imported: Powdo) -> None:
 def test_an_ncryptsec_opens_with_the_password_that_was_typed(imported: Powdo) -> None:
     """The password is asked for twice, unseen; two that differ write nothing."""
     arguments = ("keys", "export", "ana", "--ncryptsec", "--log-n", "16")
-    answers = [("[y/N] ", "yes"), ("password: ", "pä55"), ("the same again: ", "pä55")]
+    answers = [("[y/N] ", "yes"), ("characters or more: ", "pä55wört"), ("the same again: ", "pä55wört")]
     said = answered(imported, *arguments, answers=answers, env=_MASTER)
     assert said.status == 0
-    assert nip49.decrypt(said.stdout.decode().strip(), "pä55") == _KEY.secret_bytes()
+    assert nip49.decrypt(said.stdout.decode().strip(), "pä55wört") == _KEY.secret_bytes()
     assert "55" not in said.terminal
     answers[2] = ("the same again: ", "other")
     said = answered(imported, *arguments, answers=answers, env=_MASTER)
@@ -284,17 +292,45 @@ def test_an_ncryptsec_opens_with_the_password_that_was_typed(imported: Powdo) ->
 
 def test_an_ncryptsec_is_written_without_a_terminal(imported: Powdo, tmp_path: Path) -> None:
     """With --yes and a password file it is a backup that a script can make; by default 2^18 rounds."""
-    password = secret_file(tmp_path / "password", "pass")
+    password = secret_file(tmp_path / "password", "passw0rd")
     done = imported("keys", "export", "ana", "--ncryptsec", "--yes", "--password-file", password, env=_MASTER)
     text = done.stdout.decode().strip()
     assert nip49.bech32.decode(text, "ncryptsec")[1] == 18
-    assert nip49.decrypt(text, "pass") == _KEY.secret_bytes()
+    assert nip49.decrypt(text, "passw0rd") == _KEY.secret_bytes()
     for arguments in (("--password-file", password), ("--log-n", "16")):
         done = imported("keys", "export", "ana", "--yes", *arguments, env=_MASTER)
         assert (done.returncode, done.stdout) == (2, b"")
-    empty = secret_file(tmp_path / "empty", "")
-    done = imported("keys", "export", "ana", "--ncryptsec", "--yes", "--password-file", empty, env=_MASTER)
-    assert (done.returncode, done.stdout) == (77, b"")
+
+
+#: The last is eight code points until scrypt is given it.
+_TOO_SHORT = ("", "       ", "seven77", "pa\u0308sswor")
+
+
+@pytest.mark.parametrize("password", _TOO_SHORT)
+def test_a_new_password_that_is_soon_guessed_is_refused(
+    imported: Powdo, tmp_path: Path, password: str
+) -> None:
+    """77 on the terminal, before it is asked for again, and from a file: the bound is told, no more."""
+    arguments = ("keys", "export", "ana", "--ncryptsec", "--log-n", "16")
+    answers = [("[y/N] ", "yes"), ("characters or more: ", password)]
+    typed = answered(imported, *arguments, answers=answers, env=_MASTER)
+    file = secret_file(tmp_path / "password", password)
+    read = imported(*arguments, "--yes", "--password-file", file, env=_MASTER)
+    assert (typed.status, typed.stdout, read.returncode, read.stdout) == (77, b"", 77, b"")
+    for told in (typed.stderr, read.stderr):
+        assert b"fewer than 8 characters" in told
+        assert b"hint: nothing was written" in told
+        assert not password.strip() or password.encode() not in told
+
+
+def test_eight_characters_make_a_password(imported: Powdo, tmp_path: Path) -> None:
+    """As many as scrypt is given count: a ligature is two, and what it makes is imported again."""
+    file = secret_file(tmp_path / "password", "ﬁsh fry")
+    arguments = ("--ncryptsec", "--log-n", "16", "--yes", "--password-file", file)
+    done = imported("keys", "export", "ana", *arguments, env=_MASTER)
+    assert (done.returncode, done.stderr) == (0, b"")
+    again = ("keys", "import", "ana", "--fd", "0", "--password-file", file)
+    assert imported(*again, stdin=done.stdout, env=_MASTER).stdout.decode() == f"{_NPUB}\n"
 
 
 # --- delete and audit --------------------------------------------------------------------------------

@@ -29,17 +29,17 @@ def export(
 ) -> None:
     """Write the secret key of NAME, an nsec or with --ncryptsec a text that a password opens.
 
-    Asks on the terminal first. Whoever has an nsec is that user.
+    Asks on the terminal first. Whoever has an nsec is that user. A password has 8 characters or more.
     """
     from powdo import stdio
-    from powdo.commands.keys.secret import read_password
+    from powdo.commands.keys.secret import choose_password
     from powdo.custody import wipe
 
     if not ncryptsec and (password_file is not None or log_n is not None):
         raise UsageError("an nsec has no password", hint="ask for an ncryptsec with --ncryptsec")
     record, master = run.keystore.get(name), run.settings.master_key()
     _ask(record["nostr"]["npub"], name, ncryptsec=ncryptsec, yes=yes)
-    password = read_password(password_file, twice=True) if ncryptsec else None
+    password = choose_password(password_file) if ncryptsec else None
     with run.keystore.unlock(name, master) as key:
         secret = key.secret_bytes()
     try:

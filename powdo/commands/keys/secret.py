@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 from powdo.errors import BadRecordError, InputMissingError, KeyRejectedError, UsageError
 
 #: An ncryptsec has 162 characters.
 _LONGEST = 1024
+#: The least that NIST SP 800-63B lets a person choose (revision 3, 5.1.1.2; in revision 4, 3.1.1.2, beside
+#: something that they have, as they have the ncryptsec).
+#: Who has an ncryptsec may try passwords on it for ever, and nothing but scrypt slows them down.
+SHORTEST_PASSWORD = 8
 _NO_TERMINAL = "give the key with --file FILE or --fd N"
 
 
@@ -51,25 +56,47 @@ def read_key(text: bytearray, password_file: str | None) -> bytearray:
     raise BadRecordError("neither an nsec nor an ncryptsec", hint="it should look like nsec1… or ncryptsec1…")
 
 
-def read_password(file: str | None, *, twice: bool = False) -> str:
-    """Return the password of an ncryptsec, asked for *twice* when it is a new one.
+def read_password(file: str | None) -> str:
+    """Return the password that opens an ncryptsec, however short. Raises: KeyRejectedError, UsageError."""
+    password = _asked("password") if file is None else _written(file)
+    if not password:
+        raise KeyRejectedError("the password is empty")
+    return password
+
+
+def choose_password(file: str | None) -> str:
+    """Return a new password, asked for twice on a terminal; see SHORTEST_PASSWORD.
 
     Raises: KeyRejectedError, UsageError.
     """
     if file is not None:
-        from powdo.settings.paths import read_secret_file
-
-        password = read_secret_file(Path(file))
-    else:
-        from powdo.terminal import ask_secret
-
-        hint = "give the password with --password-file FILE"
-        password = _text(ask_secret("password", hint=hint))
-        if twice and _text(ask_secret("the same again", hint=hint)) != password:
-            raise UsageError("the passwords differ", hint="nothing was written")
-    if not password:
-        raise KeyRejectedError("the password is empty")
+        return _long_enough(_written(file))
+    password = _long_enough(_asked(f"password, {SHORTEST_PASSWORD} characters or more"))
+    if _asked("the same again") != password:
+        raise UsageError("the passwords differ", hint="nothing was written")
     return password
+
+
+def _long_enough(password: str) -> str:
+    """Return *password* if it is no trivial one, its code points counted as scrypt is given them."""
+    if len(unicodedata.normalize("NFKC", password)) < SHORTEST_PASSWORD:
+        raise KeyRejectedError(
+            f"the password has fewer than {SHORTEST_PASSWORD} characters, which is soon guessed",
+            hint="nothing was written; a few words that have nothing to do with each other make a good one",
+        )
+    return password
+
+
+def _asked(what: str) -> str:
+    from powdo.terminal import ask_secret
+
+    return _text(ask_secret(what, hint="give the password with --password-file FILE"))
+
+
+def _written(file: str) -> str:
+    from powdo.settings.paths import read_secret_file
+
+    return read_secret_file(Path(file))
 
 
 def _text(line: bytearray) -> str:

@@ -80,9 +80,17 @@ def _shared(function: F) -> F:
 
 
 def command(
-    name: str, *, epilog: str, parent: click.Group | None = None, **attributes: Any
+    name: str,
+    *,
+    epilog: str,
+    parent: click.Group | None = None,
+    nothing: str | None = None,
+    **attributes: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """Return a decorator that makes `f(run, **flags)` the command *name*; *epilog* shows a pipeline."""
+    """Return a decorator that makes `f(run, **flags)` the command *name*; *epilog* shows a pipeline.
+
+    *nothing* is what a person is told where a report has no rows, as `Run.nothing`, which *f* may change.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(
@@ -98,7 +106,9 @@ def command(
             path = click.get_current_context().command_path
             run = Run(path, level=level, log_json=log_json, config=config, profile=profile)
             click.get_current_context().find_root().obj = run
+            run.nothing = nothing
             function(run, **flags)
+            run.end()
             return run
 
         callback.__doc__ = function.__doc__

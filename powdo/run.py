@@ -57,8 +57,11 @@ class Run:
         profile: str | None = None,
     ) -> None:
         self.console = Console(name, level, json=log_json)
+        #: What a person is told who reads stdout, where a report has nothing to write there.
+        self.nothing: str | None = None
         self._config = config
         self._profile = profile
+        self._written = stdio.written()
 
     @cached_property
     def settings(self) -> Settings:
@@ -95,6 +98,12 @@ class Run:
     def fail(self, error: PowdoError, line: int | None = None, source: str | None = None) -> None:
         """Report *error* and go on; the worst status is what the run ends with."""
         self.console.error(error, line, source=source)
+
+    def end(self) -> None:
+        """Say `nothing` to a person in front of an empty report; programs are told by no record."""
+        silent = stdio.written() == self._written and not self.console.status
+        if self.nothing and silent and stdio.on_terminal():
+            self.console.note(self.nothing)
 
     def progress(self, label: str, total: int | None) -> Progress:
         """Return a progress line, shown only on a terminal and neither with -q nor with --log-json."""

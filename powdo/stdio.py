@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
+class _Total:
+    """How many bytes this process has written to stdout."""
+
+    written = 0
+
+
 def guard_streams() -> None:
     """Occupy the standard descriptors that we were started without.
 
@@ -53,13 +59,20 @@ def on_terminal() -> bool:
     return os.isatty(1)
 
 
+def written() -> int:
+    """Return how many bytes this process has written to stdout."""
+    return _Total.written
+
+
 def write_bytes(data: bytes | bytearray) -> None:
     """Write *data* to stdout at once, whole. Raises: OutputError, Terminated when the reader has gone."""
     view = memoryview(data)
     try:
         with deferred():
             while view:
-                view = view[_write(view) :]
+                count = _write(view)
+                _Total.written += count
+                view = view[count:]
     except BrokenPipeError:
         raise Terminated(signal.SIGPIPE) from None
     except OSError as error:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _PATIENCE = 60.0
@@ -66,7 +67,7 @@ def answered(
     return Said(process.returncode, stdout, stderr or b"", shown)
 
 
-def shown(powdo: Any, *arguments: str, env: Mapping[str, str] | None = None) -> Said:
+def shown(powdo: Any, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Said:
     """Run powdo with a terminal as its stdout alone, and return what stands there with plain newlines."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -75,6 +76,7 @@ def shown(powdo: Any, *arguments: str, env: Mapping[str, str] | None = None) -> 
         stdout=slave,
         stderr=subprocess.PIPE,
         env=powdo.environment(env),
+        cwd=cwd,
     )
     try:
         terminal = _until_the_end(master, process)

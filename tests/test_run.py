@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from powdo.adapters.database import Store
 from powdo.run import Run, csv_text
+from tests.pseudo_terminal import shown
 
 
 def _records(output: bytes) -> list[dict[str, object]]:
@@ -129,3 +131,62 @@ def test_csv_is_quoted_and_calculates_nothing():
     assert [row[0] for row in rows[1:]] == [f"'{value}" for value in texts[:5]] + texts[5:]
     assert {row[1] for row in rows[1:]} == {"-5"}
     assert text.startswith("name,seconds\r\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("users list", "nobody is enrolled yet"),
+        ("keys list --json", "no keys are in custody yet"),
+        ("outbox list", "the outbox is empty"),
+        ("outbox receipts", "there is no receipt yet"),
+        ("status --bundles", "there are no captures yet"),
+        ("manual --list", "nothing was stated by hand"),
+        ("report --by app", "no active time was found"),
+        ("timesheets --format ics", "no timesheets were found"),
+        ("timesheets --unassigned", "no unassigned time was found"),
+        ("rules explain --day yesterday", "no active time was found on that day"),
+        ("rules suggest", "no unassigned time was found"),
+        ("prune -n", "all is kept"),
+    ],
+)
+def test_a_person_is_told_that_there_is_nothing(powdo, own_world: Path, arguments: str, told: str):
+    """A report without rows says so in one line, where a person reads stdout; the status stays 0."""
+    _operator(own_world)
+    said = shown(powdo, *arguments.split())
+    assert (said.status, said.terminal) == (0, "")
+    command = " ".join(word for word in arguments.split()[:2] if word.isalpha())
+    [line] = said.stderr.decode().splitlines()
+    assert line.startswith(f"powdo {command}: {told}")
+
+
+def test_a_program_is_told_nothing_by_no_record(powdo, own_world: Path):
+    """An empty report is silent through a pipe, on a terminal with -q, and where a page was written."""
+    _operator(own_world)
+    done = powdo("report", "--by", "app")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    for flags in (("--by", "app", "-q"), ("--html", "page.html")):
+        said = shown(powdo, "report", *flags, cwd=own_world)
+        assert (said.status, said.terminal, said.stderr) == (0, "", b"")
+
+
+def test_a_report_with_rows_or_a_failure_is_not_called_empty(powdo, own_world: Path):
+    """Where rows were written, or why there are none was told, nothing is added."""
+    _operator(own_world)
+    assert (
+        powdo(
+            "manual", "--begin", "2026-11-16 14:00", "--end", "2026-11-16 15:30", "--project", "Shop"
+        ).returncode
+        == 0
+    )
+    said = shown(powdo, "manual", "--list", "--json")
+    assert (said.status, said.stderr) == (0, b"")
+    assert json.loads(said.terminal)["project"] == "Shop"
+    said = shown(powdo, "report", "--by", "app", "--user", "eve")
+    assert said.status == 2 and b"no active time" not in said.stderr
+
+
+def _operator(world: Path) -> None:
+    """Make an operator's empty database."""
+    (world / "state").mkdir(mode=0o700)
+    Store(f"sqlite:///{world / 'state' / 'dvm.sqlite'}").close()

@@ -65,6 +65,8 @@ def manual(
     statement = None
     if not listing and remove is None:
         statement = _statement(begin, end, project, customer, activity, description)
+    if listing:
+        run.nothing = "nothing was stated by hand"
     outbox = Outbox(run.settings.state_dir)
     try:
         if statement is not None and not dry_run:

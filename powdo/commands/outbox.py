@@ -21,7 +21,12 @@ def outbox() -> None:
     """Show what waits on the worker's side; release, drop or resend captures; show receipts."""
 
 
-@command("list", parent=outbox, epilog="powdo outbox list --json | jq -r 'select(.state == \"captured\").id'")
+@command(
+    "list",
+    parent=outbox,
+    epilog="powdo outbox list --json | jq -r 'select(.state == \"captured\").id'",
+    nothing="the outbox is empty; `powdo capture` puts captures there",
+)
 @report_options
 def list_captures(run: Run, json: bool, headers: bool) -> None:
     """List the captures and how far each has come."""
@@ -141,7 +146,12 @@ def drop(run: Run, ids: tuple[str, ...], dry_run: bool) -> None:
         _each(run, store, ids, ("bundle", "upload", "wrap"), store.drop)
 
 
-@command("resend", parent=outbox, epilog="powdo outbox resend 20261118T120000Z-1a2b3c4d")
+@command(
+    "resend",
+    parent=outbox,
+    epilog="powdo outbox resend 20261118T120000Z-1a2b3c4d",
+    nothing="to be sent again by the next `upload`, `wrap` and `publish` with --pending",
+)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def resend(run: Run, ids: tuple[str, ...]) -> None:
     """Upload, wrap and publish captures again, with the next --pending."""
@@ -155,6 +165,7 @@ def resend(run: Run, ids: tuple[str, ...]) -> None:
     "receipts",
     parent=outbox,
     epilog="powdo outbox receipts | jq -c 'select(.status == \"success\").statement'",
+    nothing="there is no receipt yet; `powdo listen | powdo acknowledge` takes those that have come",
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 def receipts(run: Run, ids: tuple[str, ...]) -> None:

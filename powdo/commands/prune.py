@@ -35,6 +35,9 @@ def prune(run: Run, dry_run: bool, json: bool) -> None:
     with closing(Store(Database(settings.database_url, create=False))) as store:
         remover = Remover(settings.data_dir / "evidence", store.needed)
         if dry_run:
+            run.nothing = "nothing is as old as retain_blobs and retain_screenshots say"
+            if not _rules(run):
+                run.nothing = "all is kept: neither retain_blobs nor retain_screenshots is set in [dvm]"
             found = (_row(what, item) for what, before in _rules(run) for item in _all(store, what, before))
             run.table(list(found), json=json)
             return

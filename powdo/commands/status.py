@@ -31,6 +31,7 @@ def status(run: Run, bundles: bool, json: bool, headers: bool) -> None:
     outbox = Outbox(run.settings.state_dir)
     rows = _bundles(run, outbox) if bundles else _overview(run, outbox)
     outbox.close()
+    run.nothing = "there are no captures yet"
     run.table(rows, json=json, headers=headers)
 
 

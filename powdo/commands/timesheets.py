@@ -28,6 +28,7 @@ _FORMATS = ("table", "csv", "json", "timeclock", "ics")
     "powdo timesheets --since 2026-11-01 --until 2026-12-01 --json | jq .seconds\n"
     "powdo timesheets --last month --format timeclock | hledger -f timeclock:- balance\n"
     "powdo timesheets --since yesterday --unassigned",
+    nothing="no timesheets were found; another --since may have some, and --unassigned what no rule books",
 )
 @period_options
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")
@@ -49,6 +50,8 @@ def timesheets(
     """
     from powdo.adapters.database import Store
 
+    if unassigned:
+        run.nothing = "no unassigned time was found"
     kind = _kind(kind, json=json, unassigned=unassigned)
     store = Store(run.settings.database_url)
     try:

@@ -96,7 +96,12 @@ def add(
         publish_profile(run, name, profile, timeout)
 
 
-@command("list", parent=users, epilog="powdo users list --json | jq -r '.access[]'")
+@command(
+    "list",
+    parent=users,
+    epilog="powdo users list --json | jq -r '.access[]'",
+    nothing="nobody is enrolled yet; `powdo users add` enrolls a worker",
+)
 @report_options
 def list_users(run: Run, json: bool, headers: bool) -> None:
     """List the workers that are enrolled or were."""

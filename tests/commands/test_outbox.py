@@ -18,6 +18,7 @@ from powdo.adapters.outbox import Outbox
 from powdo.nips.event import Event
 from powdo.worktime.link import parse_link, verify_chain
 from powdo.worktime.manifest import parse_manifest
+from tests.pseudo_terminal import shown
 
 _BUCKETS = {
     "buckets": {
@@ -289,8 +290,10 @@ def test_status_in_a_table(environment: dict[str, str], tmp_path: Path) -> None:
     assert bare[0].split() == ["capturing", "on"]
 
 
-def test_a_resent_capture_goes_the_whole_way_again(environment: dict[str, str], tmp_path: Path) -> None:
-    """Only what was uploaded can be sent again; the rest is refused with 65."""
+def test_a_resent_capture_goes_the_whole_way_again(
+    powdo: Any, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Only what was uploaded can be sent again, by the next --pending, as a person is told; else 65."""
     record = _capture(environment, tmp_path, 16)
     assert _powdo(environment, "outbox", "resend", str(record["id"])).returncode == 65
     _bundles(environment)
@@ -298,5 +301,7 @@ def test_a_resent_capture_goes_the_whole_way_again(environment: dict[str, str], 
     store.add_blobs(str(record["id"]), [{"url": "https://blossom.example/x"}])
     store.close()
     assert _states(environment) == ["uploaded"]
-    assert _powdo(environment, "outbox", "resend", str(record["id"])).returncode == 0
+    said = shown(powdo, "outbox", "resend", str(record["id"]), env=environment)
+    assert (said.status, said.terminal) == (0, "")
+    assert said.stderr.startswith(b"powdo outbox resend: to be sent again by the next ")
     assert _states(environment) == ["bundled"]

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from powdo.adapters.allow import Change
 
 
-@command("list", parent=allow, epilog="powdo allow list --json | jq -r 'select(.why == [\"unknown\"]).npub'")
+@command(
+    "list",
+    parent=allow,
+    epilog="powdo allow list --json | jq -r 'select(.why == [\"unknown\"]).npub'",
+    nothing="the relay's list is empty; `powdo allow sync` tells it whom to let in",
+)
 @report_options
 @network_options
 def list_allowed(run: Run, json: bool, headers: bool, timeout: float) -> None:
@@ -33,7 +38,12 @@ def list_allowed(run: Run, json: bool, headers: bool, timeout: float) -> None:
     run.table(_cells(rows, json=json), json=json, headers=headers)
 
 
-@command("status", parent=allow, epilog="powdo allow status || powdo allow sync")
+@command(
+    "status",
+    parent=allow,
+    epilog="powdo allow status || powdo allow sync",
+    nothing="the relay's list is in step, and nothing waits",
+)
 @report_options
 @network_options
 def status(run: Run, json: bool, headers: bool, timeout: float) -> None:

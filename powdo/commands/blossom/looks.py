@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 @command(
-    "list", parent=blossom, epilog="powdo blossom list --pubkey npub1… --json | jq -s 'map(.size) | add'"
+    "list",
+    parent=blossom,
+    epilog="powdo blossom list --pubkey npub1… --json | jq -s 'map(.size) | add'",
+    nothing="there are no blobs",
 )
 @data_option
 @click.option("--pubkey", metavar="NPUB", help="Only the blobs of NPUB.")

@@ -41,6 +41,7 @@ def prune(run: Run, data: Path | None, dry_run: bool, json: bool) -> None:
     now = int(time.time())
     with closing(tables.open_beside(folder)) as db:
         if dry_run:
+            run.nothing = "no blob's time is over"
             over = rows.over(db, now, (0, ""), sys.maxsize)
             run.table([row(blob) for blob in over], json=json)
             return

@@ -8,7 +8,12 @@ from powdo.commands.keys.group import keys
 from powdo.options import Run, command, report_options
 
 
-@command("list", parent=keys, epilog="powdo keys list --json | jq -r .nostr.npub")
+@command(
+    "list",
+    parent=keys,
+    epilog="powdo keys list --json | jq -r .nostr.npub",
+    nothing="no keys are in custody yet; `powdo keys new NAME` makes one",
+)
 @report_options
 def list_keys(run: Run, json: bool, headers: bool) -> None:
     """List the users that have a key, or had one."""

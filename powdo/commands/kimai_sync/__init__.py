@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     "powdo ingest --pending < /dev/null | powdo kimai-sync --pending\n"
     "powdo kimai-sync --since monday --until today -n | jq -r '[.action, .begin, .project] | @tsv'\n"
     "powdo kimai-sync --conflicts --since 4w",
+    nothing="nothing is new; --since goes through the days from then on again",
 )
 @filter_options
 @pending_option
@@ -73,7 +74,10 @@ def kimai_sync(
         files, pending=pending, period=since is not None or reconcile or report, reconcile=reconcile,
         until=until, conflicts=conflicts, check=check,
     )  # fmt: skip
+    if since is not None or reconcile:
+        run.nothing = "no timesheets were found; another --since or --user may have some"
     if report:
+        run.nothing = "people changed nothing of it in Kimai, and Kimai refuses nothing"
         from powdo.commands.kimai_sync.looks import look_at_conflicts, look_at_kimai
 
         with _session(run, timeout, create=create, dry=True) as session:

@@ -40,7 +40,12 @@ def credit(
     run.table([{"npub": encode_npub(pubkey), "sat": balance / 1000}], json=json, headers=headers)
 
 
-@command("accounts", parent=proof, epilog="powdo pow accounts --json | jq -s 'map(.charged) | add'")
+@command(
+    "accounts",
+    parent=proof,
+    epilog="powdo pow accounts --json | jq -s 'map(.charged) | add'",
+    nothing="there are no accounts yet; `powdo pow credit` opens one",
+)
 @_data_option
 @click.option("--check", is_flag=True, help="Also add all movements up; status 65 where they do not fit.")
 @report_options

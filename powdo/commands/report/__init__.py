@@ -28,6 +28,7 @@ _BY_RULE = ("project", "activity")
     "powdo report --by day --last 2w --csv > days.csv\n"
     "powdo report --by app --since 2026-11-01 --until 2026-12-01 --json | jq .seconds\n"
     "powdo verify --last month --json | powdo report --html month.html --last month --verified -",
+    nothing="no active time was found; another --since or --user may have some",
 )
 @click.option(
     "--by",
@@ -72,6 +73,7 @@ def report(
             from powdo.commands.report.page import write
 
             gathered = [Gathered(store, *of) for of in asked]
+            run.nothing = None
             write(run, gathered, Path(html), full=full, verified=verified)
             return
         assert by is not None  # or _check would have told

@@ -24,6 +24,7 @@ _WIDEST = 70
     parent=rules,
     epilog="powdo rules explain --day yesterday\n"
     "powdo rules explain --day 2026-11-16 --user ana --json | jq 'select(.rule == null)'",
+    nothing="no active time was found on that day; `powdo report --by day` shows which days have some",
 )
 @click.option("--day", required=True, metavar="D", help="Which day: a date, or a word such as yesterday.")
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")

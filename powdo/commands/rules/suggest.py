@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     parent=rules,
     epilog="powdo rules suggest --last 2w\n"
     "powdo rules suggest --user ana --limit 3 --project Shop --activity Development >> powdo.toml",
+    nothing="no unassigned time was found, so there is no rule to suggest",
 )
 @period_options
 @click.option("--user", metavar="NAME", help="Only the worker NAME.")

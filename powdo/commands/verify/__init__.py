@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "powdo verify --user ana --json | jq -c 'select(.ok | not) | [.sequence, .problems]'\n"
     "powdo verify --user ana --last month --export november --screenshots all\n"
     "powdo verify november --worker npub1… --dvm npub1…",
+    nothing="no bundles were found; another --since or --user may have some",
 )
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @period_options

@@ -19,7 +19,7 @@ _SCHEMES = {"socks5h": "socks5h", "socks5": "socks5h", "http": "http"}
 
 def proxy() -> str | None:
     """Return the proxy as `socks5h://…` or `http://…`, or None. Raises: ConfigurationError."""
-    text = environment.variables().get(_VARIABLE)
+    text = environment.proxy_address()
     if not text:
         return None
     from urllib.parse import urlsplit
@@ -46,9 +46,3 @@ def way_to(host: str) -> str | None:
             f"'{host}' can be reached through a proxy only", hint=f"name Tor's in {_VARIABLE}"
         )
     return found
-
-
-def shown(url: str) -> str:
-    """Return the proxy *url* without the user and password in it."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

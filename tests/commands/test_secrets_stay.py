@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,22 @@ def test_a_key_shows_nothing_of_itself(secrets: list[bytes], own_world: Path) ->
             pickle.dumps(key)
         with pytest.raises(TypeError):
             json.dumps(key)
+
+
+def test_a_child_sees_no_secret_of_the_environment(powdo: Powdo, own_world: Path, tmp_path: Path) -> None:
+    """The command that tells the master key has all other variables, the proxy's address too."""
+    seen = tmp_path / "seen"
+    command = shlex.join(["sh", "-c", f"env > {shlex.quote(str(seen))}; echo {MASTER}"])
+    config = own_world / "powdo.toml"
+    config.write_text(f"[identity]\nmaster_key_command = {json.dumps(command)}\n")
+    config.chmod(0o600)
+    told = {
+        "POWDO_KIMAI_TOKEN": "kimai-token",
+        "NOSTR_RELAY_ADMIN_SECRET": "admin-secret",
+        "POWDO_PROXY": "socks5h://ana:hunter2@127.0.0.1:9050",
+        "ELSE": "stays",
+    }
+    assert powdo("keys", "new", "ana", env=told).returncode == 0
+    variables = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert variables["POWDO_PROXY"] == "socks5h://127.0.0.1:9050" and variables["ELSE"] == "stays"
+    assert not any(word in seen.read_text() for word in ("hunter2", "kimai-token", "admin-secret"))

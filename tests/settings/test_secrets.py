@@ -101,3 +101,24 @@ def test_the_command_sees_no_secret_and_no_records(monkeypatch):
     assert _source(command=command).read({}) == "False 0"
     assert environment.secret("NSEC_MASTER_KEY") == "ab" * 32
     assert "NSEC_MASTER_KEY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("address", "left"),
+    [
+        ("socks5h://ana:pass@127.0.0.1:9050", "socks5h://127.0.0.1:9050"),
+        ("http://ana:p@ss://w/ord@[::1]:3128/", "http://[::1]:3128/"),
+        ("ana:pass@127.0.0.1:9050", "127.0.0.1:9050"),
+        ("socks5h://127.0.0.1:9050", "socks5h://127.0.0.1:9050"),
+        ("", ""),
+    ],
+)
+def test_the_command_sees_the_proxy_and_not_its_password(monkeypatch, address, left):
+    """The address stays for a child, so that none goes without the proxy; user and password are ours."""
+    monkeypatch.setenv("POWDO_PROXY", address)
+    program = "import os; print(repr(os.environ['POWDO_PROXY']))"
+    environment.variables()
+    assert _source(command=shlex.join([sys.executable, "-c", program])).read({}) == repr(left)
+    assert environment.proxy_address() == (address or None)
+    monkeypatch.setenv("POWDO_PROXY", "http://another.example:1")
+    assert environment.proxy_address() == "http://another.example:1"

@@ -65,11 +65,7 @@ class PowServer:
         try:
             await self.service.open()
             listening(await self._bind(runner))
-            stopped = asyncio.get_running_loop().create_task(stop.wait())
-            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if work.done():
-                work.result()  # raises what ended it: a service that does not mine is none
+            await stop.wait()
         finally:
             for site in tuple(runner.sites):
                 await site.stop()

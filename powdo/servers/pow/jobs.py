@@ -61,6 +61,10 @@ class Turns:
     def __contains__(self, job: Job) -> bool:
         return job in self._queues.get(job.request.payer, ())
 
+    def all(self) -> list[Job]:
+        """Return all jobs."""
+        return [job for queue in self._queues.values() for job in queue]
+
     def add(self, job: Job) -> None:
         """Put *job* behind those of its payer."""
         self._queues.setdefault(job.request.payer, deque()).append(job)

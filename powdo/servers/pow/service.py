@@ -5,7 +5,8 @@ Rules:
 - a job is paid for before its first slice, and ended in the books before its event is sent;
 - who asks for the same again joins the job under way, or gets what it gave, without paying twice;
 - a job that nobody waits for any more is ended at once, and charged for its share of the expected work;
-- what is under way when the service ends is charged nothing.
+- what is under way when the service ends is charged nothing;
+- a bug of ours ends the job that met it and gives its fee back; the others, and the service, go on.
 """
 
 from __future__ import annotations
@@ -34,8 +35,16 @@ SLICE = 0.1
 #: How long what a job gave can be fetched by whoever lost the connection.
 KEPT = 600
 _SWEEP = 60.0
+#: Seconds before mining goes on after a bug: one that comes at once again fills no log.
+PAUSE = 5.0
+_BUG = "error: the service failed at this request; the fee goes back"
 #: RuntimeError is what the books raise where a constraint is hurt.
 _FAILURES = (PowdoError, RuntimeError)
+
+
+def _reason(error: Exception) -> str:
+    """Return the words of *error*, with its kind where it was raised by accident."""
+    return error.message if isinstance(error, PowdoError) else f"{type(error).__name__}: {error}"
 
 
 class Service:
@@ -147,6 +156,13 @@ class Service:
 
     async def _admit(self, job: Job) -> None:
         """Have *job* paid for and queue it, unless what it wants is there already."""
+        try:
+            await self._take_in(job)
+        except Exception as error:  # in a task of its own: nobody else would tell who waits
+            self._warn(f"a request failed: {_reason(error)}")
+            self._end(job, _BUG, 0)
+
+    async def _take_in(self, job: Job) -> None:
         request = job.request
         try:
             since = int(time.time()) - KEPT
@@ -174,8 +190,8 @@ class Service:
         """End *job* in the books, then tell."""
         try:
             await self._in_books(partial(self._books.end, job.id, charged, result))
-        except _FAILURES as error:
-            self._warn(f"the fee of a job goes back at the next start: {error}")
+        except Exception as error:  # whatever it is, somebody waits
+            self._warn(f"the fee of a job goes back at the next start: {_reason(error)}")
             outcome = "error: the books cannot be written now; the fee goes back"
         self._finish(job, outcome)
 
@@ -199,29 +215,37 @@ class Service:
         await self._in_books(partial(self._books.recover, self._name))
 
     async def run(self) -> None:
-        """Mine until cancelled; `open` comes first. Whatever else ends it is a bug, which is told."""
-        try:
-            await self._run()
-        except Exception as error:
-            self._warn(f"mining has ended: {type(error).__name__}: {error}")
-            raise
-
-    async def _run(self) -> None:
+        """Mine until cancelled; `open` comes first. A bug is told, and mining goes on after a pause."""
         sweeper = asyncio.get_running_loop().create_task(self._sweep())
         try:
             while True:
-                job = self._turns.next()
-                if job is None:
-                    self._work.clear()
-                    await self._work.wait()
-                else:
-                    await self._turn(job)
+                try:
+                    await self._run()
+                except Exception as error:  # by whichever request it came: the others are not to blame
+                    self._warn(f"mining failed, and goes on: {_reason(error)}")
+                    self._give_up()
+                    await asyncio.sleep(PAUSE)
         finally:
             sweeper.cancel()
 
+    async def _run(self) -> None:
+        while True:
+            job = self._current = self._turns.next()
+            if job is None:
+                self._work.clear()
+                await self._work.wait()
+            else:
+                await self._turn(job)
+                self._current = None  # not where it raises: the job is to blame then
+
+    def _give_up(self) -> None:
+        """End the job whose turn it was; all of them where it was none's."""
+        job, self._current = self._current, None
+        for blamed in self._turns.all() if job is None else [job]:
+            self._end(blamed, _BUG, 0)
+
     async def _turn(self, job: Job) -> None:
         """Work one slice of *job*."""
-        self._current = job
         self._miner.resume()
         template, first = job.search.work(int(time.time()))
         begin = time.monotonic()
@@ -233,8 +257,6 @@ class Service:
             self._warn(f"the miner failed: {error}")
             self._end(job, "error: the miner failed; the fee was given back", 0)
             return
-        finally:
-            self._current = None
         job.spent += time.monotonic() - begin
         if mined is not None:
             self._turns.remove(job)
@@ -254,8 +276,8 @@ class Service:
         while True:
             try:
                 await self._in_books(partial(self._books.forget_results, int(time.time()) - KEPT))
-            except PowdoError as error:
-                self._warn(error.message)
+            except _FAILURES as error:
+                self._warn(f"what was mined is kept for longer: {error}")
             await asyncio.sleep(_SWEEP)
 
     async def close(self) -> None:

@@ -132,6 +132,15 @@ def _explained(error: PowdoError) -> PowdoError:
     return RetryLaterError(f"the relay does not know yet: {error.message}", hint=error.hint or _LATER)
 
 
+def _untold(worker: Worker) -> str:
+    """Return what a person does who keeps the relay's list themselves, in one line."""
+    end, by_hand = ("in no longer", "take it off") if worker.disabled else ("in", "put their access key on")
+    return (
+        f"no relay was told to let '{worker.name}' {end}: set url in [allow] and run `powdo allow sync`, "
+        f"or {by_hand} its list by hand"
+    )
+
+
 def tell_of_keys(run: Run, records: Iterable[UserRecord], timeout: float) -> None:
     """Tell the relay of keys that have just come into custody, or were deleted there."""
     if not is_told(run.settings):
@@ -150,9 +159,14 @@ def tell_of_keys(run: Run, records: Iterable[UserRecord], timeout: float) -> Non
     tell(run, timeout)
 
 
-def tell_of(run: Run, worker: Worker, timeout: float) -> None:
-    """Tell the relay of the access keys of *worker*, who has just been enrolled, changed or removed."""
+def tell_of(run: Run, worker: Worker, timeout: float, *, news: bool = True) -> None:
+    """Tell the relay of the access keys of *worker*, who has just been enrolled, changed or removed.
+
+    Where none is named a person is told, if there are *news* for it.
+    """
     if not is_told(run.settings):
+        if news and worker.access_pubkeys and run.settings.allow.enabled:
+            run.console.note(_untold(worker))
         return
     from powdo.nips.bech32 import encode_npub
 

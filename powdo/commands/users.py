@@ -54,10 +54,10 @@ def add(
 ) -> None:
     """Enroll a worker by their npubs, or add to what is known of one.
 
-    The relay of [allow] is told of their access keys; while it is away that waits in a queue. With
-    --create-key the worker is a user in custody: NAME's key is made and their profile published, unless they
-    have an access key of their own. With -n write the worker as `users show --json` would, and change
-    nothing.
+    The relay of [allow] is told of their access keys; while it is away that waits in a queue, and where
+    there is none a line says so. With --create-key the worker is a user in custody: NAME's key is made and
+    their profile published, unless they have an access key of their own. With -n write the worker as `users
+    show --json` would, and change nothing.
     """
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"'{name[:_LONGEST_NAME]}' cannot name a worker")
@@ -75,7 +75,8 @@ def add(
         if not dry_run:
             pseudonyms.append(ensure_key(run, name))
     with _store(run) as store:
-        if not npubs and not create_key and store.worker(name) is None:
+        before = store.worker(name)
+        if not npubs and not create_key and before is None:
             raise UsageError(f"no worker is called '{name}' yet", hint="give the npub of the new worker")
         worker = store.enroll(
             name,
@@ -89,7 +90,7 @@ def add(
     if dry_run:
         run.emit(_row(worker))
         return
-    _tell_relay(run, worker, timeout)
+    _tell_relay(run, worker, timeout, news=bool(pseudonyms) or (before is not None and before.disabled))
     if create_key:
         from powdo.accounts import publish_profile
 
@@ -214,10 +215,10 @@ def _ask(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _tell_relay(run: Run, worker: Worker, timeout: float) -> None:
+def _tell_relay(run: Run, worker: Worker, timeout: float, *, news: bool = True) -> None:
     from powdo.admission import tell_of
 
-    tell_of(run, worker, timeout)
+    tell_of(run, worker, timeout, news=news)
 
 
 @contextmanager

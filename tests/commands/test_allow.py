@@ -440,11 +440,12 @@ def test_a_worker_is_enrolled_though_the_relay_is_away(
     assert relay.pubkeys == set()
 
 
-def test_users_without_a_relay_say_nothing(
+def test_users_without_a_relay_queue_nothing(
     state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no relay is named, or telling is off, nothing is queued."""
+    """Where no relay is named, which a line tells, or telling is off, in silence, nothing is queued."""
     call(users, "add", A, "--name", "ana", "--access", B)
+    assert "no relay was told to let 'ana' in" in capfd.readouterr().err
     monkeypatch.setenv("NOSTR_RELAY_ADMIN_URL", "https://relay.example")
     monkeypatch.setenv("NOSTR_ENABLED", "false")
     call(users, "remove", "ana")

@@ -11,6 +11,16 @@ from powdo.errors import UsageError
 from powdo.nips.bech32 import encode_npub
 from tests.dvm import ANA, BEN, DVM
 
+#: What is said of ana where [allow] names no relay.
+NOT_IN = (
+    "no relay was told to let 'ana' in: set url in [allow] and run `powdo allow sync`, "
+    "or put their access key on its list by hand\n"
+)
+NOT_OUT = (
+    "no relay was told to let 'ana' in no longer: set url in [allow] and run "
+    "`powdo allow sync`, or take it off its list by hand\n"
+)
+
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,14 +44,20 @@ def listed(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
+def said(capfd: pytest.CaptureFixture[str]) -> str:
+    """Return what was said to a person since the last look, without the name of the command."""
+    return capfd.readouterr().err.partition(": ")[2]
+
+
 def npub(key: Any) -> str:
     """Return the npub of *key*."""
     return encode_npub(key.pubkey)
 
 
 def test_a_worker_is_enrolled(capfd: pytest.CaptureFixture[str]) -> None:
-    """What `add` is told, `list` and `show` tell again, and success is silent."""
+    """What `add` is told, `list` and `show` tell again, and success is silent but for the relay's list."""
     run("add", npub(ANA), "--name", "ana", "--access", npub(BEN), "--kimai-user", "3")
+    assert said(capfd) == NOT_IN
     run("add", npub(DVM), "--name", "ana", "--timezone", "Europe/Berlin", "--day-start", "4h")
     assert capfd.readouterr() == ("", "")
     (row,) = listed(capfd)
@@ -60,6 +76,31 @@ def test_a_worker_is_enrolled(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().out)["kimai_user"] == 3
     run("list", "--no-headers")
     assert capfd.readouterr().out.startswith("ana")
+
+
+def test_a_relay_that_nobody_tells_is_left_to_a_person(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without url in [allow] a line says so when a key comes, goes or comes back, unless it is unwanted."""
+    add = ("add", npub(ANA), "--name", "ana")
+    run(*add)
+    assert capfd.readouterr() == ("", "")  # no access key: a relay needs to know nothing
+    for arguments, told in (
+        ((*add, "--access", npub(BEN)), NOT_IN),
+        ((*add, "--access", npub(BEN)), NOT_IN),
+        ((*add, "--kimai-user", "3"), ""),
+        (("remove", "ana"), NOT_OUT),
+        ((*add, "-n"), ""),
+        (add, NOT_IN),
+        (("remove", "ana", "-q"), ""),
+        ((*add, "--quiet"), ""),
+        (("remove", "ana", "--erase", "--yes"), NOT_OUT),
+    ):
+        run(*arguments)
+        assert said(capfd) == told, arguments
+    monkeypatch.setenv("NOSTR_ENABLED", "false")
+    run(*add, "--access", npub(BEN))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_removed_worker_stays_listed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ import click
 from powdo import __version__, signals, stdio
 from powdo.console import DEBUG, NORMAL, QUIET, Console
 from powdo.errors import OutputError, PowdoError, UsageError
+from powdo.groups import PowdoGroup
 from powdo.run import Run
 
 COMMANDS = {
@@ -70,7 +71,7 @@ _LOG_JSON = "--log-json"
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
-class LazyGroup(click.Group):
+class LazyGroup(PowdoGroup):
     """A group that imports a sub-command only when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -85,10 +86,9 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"powdo.commands.{name}")
         return cast(click.Command, getattr(module, name))
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the overview without importing what it lists."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return the overview without importing what it lists."""
+        return list(COMMANDS.items())
 
 
 @click.group(

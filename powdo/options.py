@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from powdo.console import DEBUG, NORMAL, QUIET
+from powdo.groups import PowdoGroup
 from powdo.run import Run
 
 __all__ = [
@@ -127,7 +128,7 @@ def group(name: str) -> Callable[[Callable[[], None]], click.Group]:
     """Return a decorator that makes a function the group *name* of sub-commands."""
 
     def decorate(function: Callable[[], None]) -> click.Group:
-        return click.group(name, context_settings=_CONTEXT)(function)
+        return click.group(name, cls=PowdoGroup, context_settings=_CONTEXT)(function)
 
     return decorate
 

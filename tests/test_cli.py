@@ -107,6 +107,8 @@ def test_the_overview_imports_no_command():
         (["nope"], "powdo: error: no such command 'nope'", "powdo: hint: see 'powdo --help'"),
         (["--nope"], "powdo: error: no such option", "powdo: hint: flags stand after the command"),
         (["wrap", "--nope"], "powdo wrap: error: no such option", "powdo wrap: hint: see 'powdo wrap -"),
+        (["upolad"], "powdo: error: no such command 'upolad'; did you mean 'upload'?", "powdo: hint: see"),
+        (["keys", "shwo"], "powdo keys: error: no such command 'shwo'; did you mean 'show'?", "powdo keys: "),
         (["keys", "nope"], "powdo keys: error: no such command 'nope'", "powdo keys: hint: see 'powdo"),
         (
             ["publish", "--timeout", "never"],
@@ -136,6 +138,21 @@ def test_usage_errors_are_told_in_our_shape_with_status_2(powdo, arguments, erro
     assert lines[0].startswith(error)
     assert not lines[0].endswith(".")
     assert lines[1].startswith(hint)
+
+
+def test_a_group_lists_its_commands_by_whole_sentences():
+    """At 80 columns each sub-command's first sentence stands in the help of its group, uncut."""
+    groups = {path[0] for path, _ in _commands() if len(path) > 1}
+    assert "keys" in groups
+    for name in groups:
+        made = cli.group.get_command(click.Context(cli.group), name)
+        assert isinstance(made, click.Group)
+        text = " ".join(made.get_help(click.Context(made, info_name=name, terminal_width=80)).split())
+        for command in made.commands.values():
+            sentence = " ".join((command.help or "").partition("\n\n")[0].split())
+            first = sentence.partition(". ")[0].rstrip(".")
+            assert first and f" {command.name} {first}." in text, (name, command.name)
+        assert "..." not in text.partition(" Commands: ")[2]
 
 
 def test_no_command_shows_the_overview_as_an_error(powdo):

@@ -7,13 +7,14 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
 
 from powdo.nips.curve import SecretKey
 from powdo.nips.event import Event, Tags, Unsigned, sign
@@ -139,6 +140,17 @@ async def running_relay(data: Path, policy: Policy, **config: Any) -> AsyncItera
     finally:
         stop.set()
         await server
+
+
+@contextmanager
+def answering(answer: Callable[[ServerConnection], None]) -> Iterator[str]:
+    """Give the address of a server on loopback that treats each of its connections as *answer* does."""
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def _bundles(run: Run, outbox: Outbox) -> list[dict[str, Any]]:
         detail = entry.error
         if entry.attempts and not held:
             then = entry.retry_at
-        if entry.capture.id in failed:
+        if detail is None and entry.capture.id in failed:
             then, detail = failed[entry.capture.id]
         if (item := unanswered.get(entry.capture.id)) is not None:
             then, detail = item.again, _told(item)

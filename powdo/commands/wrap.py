@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,7 +131,8 @@ class _Stage:
         bundle = Bundle.from_json(record)
         with self._outbox.lock("wrap"):
             entry = self._outbox.get(bundle.id)
-            if entry is not None and (kept := self._kept(entry)):
+            wanted = self._wanted(bundle.id)
+            if entry is not None and (kept := self._kept(entry, wanted)):
                 return kept
             if entry is not None and entry.state == "withheld":
                 raise BadRecordError(f"capture '{bundle.id}' was dropped")
@@ -146,7 +147,7 @@ class _Stage:
             rumor = _rumor(self._post, bundle, key, created_at)
             wraps = [
                 (recipient, _wrap(self._post, rumor, recipient, now, self._proof).to_json())
-                for recipient in (*self._post.recipients, *self._post.copies)
+                for recipient in wanted
             ]
             if entry is not None and not self._dry_run:
                 self._keep_blobs(entry, bundle)
@@ -155,14 +156,21 @@ class _Stage:
                 )
         return [event for _, event in wraps]
 
+    def _wanted(self, capture_id: str) -> tuple[str, ...]:
+        """Return whom to wrap for: not for a DVM that has it, where a copy alone is still on its way."""
+        answered = self._outbox.has_it(capture_id)
+        return tuple(
+            pubkey for pubkey in (*self._post.recipients, *self._post.copies) if pubkey not in answered
+        )
+
     def _keep_blobs(self, entry: Entry, bundle: Bundle) -> None:
         """Keep where another program uploaded *bundle*: once its wraps are stale, nobody else tells."""
         known = entry.bundle
         if known is not None and not known.blobs and known.sha256 == bundle.sha256:
             self._outbox.add_blobs(bundle.id, bundle.blobs)
 
-    def _kept(self, entry: Entry) -> list[dict[str, Any]]:
-        """Return the wraps made earlier for these recipients.
+    def _kept(self, entry: Entry, wanted: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the wraps made earlier for the recipients *wanted*.
 
         None when one is for a new recipient, or waits for so long, or with so little proof of work, that it
         must be made anew.
@@ -177,8 +185,7 @@ class _Stage:
             return []
         if any(item.published is None and not self._is_proved(item.event) for item in wraps):
             return []
-        wanted = {*self._post.recipients, *self._post.copies}
-        if not wanted <= {item.recipient for item in wraps}:
+        if not {item.recipient for item in wraps}.issuperset(wanted):
             return []
         return [item.event for item in wraps if item.recipient in wanted]
 

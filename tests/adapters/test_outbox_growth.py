@@ -108,6 +108,8 @@ def steps(outbox: Outbox, work: Callable[[Outbox], Any]) -> int:
         pytest.param(lambda box: box.unanswered(now=1 << 40, after=60), id="what no receipt covers"),
         pytest.param(lambda box: box.latest_refusal(), id="the latest refusal"),
         pytest.param(lambda box: box.expire(before=1), id="what was kept long enough"),
+        pytest.param(lambda box: box.has_it("c2"), id="who has it before all is sent"),
+        pytest.param(lambda box: box.mark_published("a2", [], done=True, now=1), id="the last wrap of one"),
     ],
 )  # fmt: skip
 def test_what_was_sent_costs_nothing(sizes: dict[int, Outbox], work: Callable[[Outbox], Any]) -> None:

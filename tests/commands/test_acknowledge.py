@@ -354,6 +354,18 @@ def test_status_tells_why_a_wrap_waits(
     assert row["next"] is not None
 
 
+def test_status_tells_what_the_next_step_waits_for(worker: Worker) -> None:
+    """Of a bundle that is sent again its own failure is told, not that of a copy which waits meanwhile."""
+    now = int(time.time())
+    wraps = [(DVM.pubkey, {"id": "e2" * 32}), (worker.access.pubkey, {"id": "e3" * 32})]
+    worker.outbox.add_wraps(worker.id, wraps, now=now, rumor=RUMOR, addressees=[DVM.pubkey])
+    worker.outbox.defer_wrap("e3" * 32, "timed out", now=now)
+    worker.outbox.resend(worker.id)
+    worker.outbox.defer(worker.id, "quota exceeded", now=now)
+    (row,) = _status(worker, "--bundles")
+    assert (row["state"], row["detail"]) == ("bundled", "quota exceeded")
+
+
 def test_what_is_kept_no_longer_goes(worker: Worker) -> None:
     """With keep_days = 0 the next run removes bundle and key; what is left to show is the receipt."""
     config = worker.world / "powdo.toml"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from powdo.adapters.outbox import Outbox
 from powdo.nips.bech32 import decode_npub
@@ -22,6 +22,7 @@ from powdo.nips.event import Event, Unsigned
 from powdo.nips.giftwrap import unwrap
 from powdo.nips.pow import check, committed
 from tests.outbox_steps import bundle, capture
+from tests.relay_helpers import answering
 
 _DVM = SecretKey(b"\x01" * 32)
 _NOTE = b'{"kind":1,"tags":[],"content":"hello"}\n'
@@ -222,14 +223,8 @@ def provider(answer: Callable[[dict[str, Any], int], Any]) -> Iterator[str]:
             else:
                 connection.send(json.dumps(told) if isinstance(told, list) else told)
 
-    import threading
-
-    with serve(handle, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    with answering(handle) as url:
+        yield url
 
 
 def _same_bits_for_another(event: dict[str, Any], target: int) -> list[Any]:

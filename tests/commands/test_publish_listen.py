@@ -8,15 +8,14 @@ import os
 import secrets
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from relay_helpers import ask, client, new_key, relay_thread, signed, wrap_for
-from websockets.sync.server import ServerConnection, serve
+from relay_helpers import answering, ask, client, new_key, relay_thread, signed, wrap_for
+from websockets.sync.server import ServerConnection
 
 from powdo.adapters.database.inbox import Inbox
 from powdo.adapters.keystore import Keystore
@@ -156,12 +155,8 @@ def refusing() -> Iterator[tuple[str, set[str]]]:
             bad = event["id"] in failing
             connection.send(json.dumps(["OK", event["id"], not bad, "error: could not save" if bad else ""]))
 
-    with serve(answer, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}", failing
-        server.shutdown()
-        thread.join()
+    with answering(answer) as url:
+        yield url, failing
 
 
 def test_a_relay_that_is_away_leaves_the_wrap_waiting(side: Side, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.faults.harness import RECEIVE, SEND, Story, measure
 from tests.faults.proxy import Proxy
 from tests.faults.whole import Machine, Sea, receive, settle
-from tests.faults.world import world
+from tests.faults.world import query, world
 from tests.parts import need
 
 FIRST = int(os.environ.get("POWDO_FAULT_FIRST", "1"))
@@ -62,6 +62,18 @@ def test_each_capture_ends_well(sea: Sea, first: int) -> None:
     settle(sea, mended)
     for machine in mended:
         machine.check()
+
+
+def test_what_is_stored_can_be_opened_by_its_worker(sea: Sea) -> None:
+    """A new machine with the access key finds a copy of each bundle, whatever its receipt overtook."""
+    reader = sea.world.machine("reader")
+    file = reader.folder / "wraps.jsonl"
+    file.write_text(reader.text("listen", "--until-eose") + "\n")
+    rumors = [json.loads(line) for line in reader.text("unwrap", str(file)).splitlines()]
+    copies = {tag[1] for rumor in rumors if rumor["kind"] == 15 for tag in rumor["tags"] if tag[0] == "x"}
+    stored = {sha256 for (sha256,) in query(sea.operator, "SELECT sha256 FROM bundle")}
+    assert stored
+    assert stored <= copies
 
 
 def test_what_is_stored_is_verified(sea: Sea) -> None:

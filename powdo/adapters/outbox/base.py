@@ -70,6 +70,9 @@ CREATE TABLE IF NOT EXISTS receipt (
     capture TEXT NOT NULL REFERENCES capture (id), dvm TEXT NOT NULL, stored INTEGER NOT NULL,
     record TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (capture, dvm)
 );
+CREATE TABLE IF NOT EXISTS early (
+    capture TEXT NOT NULL REFERENCES capture (id), dvm TEXT NOT NULL, PRIMARY KEY (capture, dvm)
+);
 CREATE TABLE IF NOT EXISTS resent (
     capture TEXT PRIMARY KEY REFERENCES capture (id), times INTEGER NOT NULL, told INTEGER NOT NULL
 );

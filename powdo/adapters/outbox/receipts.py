@@ -2,7 +2,9 @@
 
 Rules:
 - a receipt that says "stored" ends the wait of its bundle, however far a second sending has come;
-- one that says "refused" counts for what was sent whole, and never undoes one that says "stored".
+- one that says "refused" counts for what was wrapped, and never undoes one that says "stored";
+- a receipt ends the wait of its own DVM's wrap alone: what else waits for a relay, the worker's own copy
+  above all, goes there first. Until then the receipt is early, and the capture stays where it stands.
 """
 
 from __future__ import annotations
@@ -50,12 +52,24 @@ class Receipts(Decisions):
                 (receipt.id, dvm, stored, json.dumps(receipt.to_json()), now),
             )
             if stored:
-                _acknowledge(db, receipt.id)
-            else:
                 db.execute(
-                    "UPDATE capture SET state = 'rejected', error = ? WHERE id = ? AND state = 'published'",
-                    (receipt.reason, receipt.id),
+                    "DELETE FROM wrap WHERE capture = ? AND recipient = ? AND published IS NULL",
+                    (receipt.id, dvm),
                 )
+                db.execute("DELETE FROM resent WHERE capture = ?", (receipt.id,))
+            db.execute(
+                "INSERT OR IGNORE INTO early SELECT id, ? FROM capture WHERE id = ? AND (state IN "
+                "('wrapped', 'published') OR (? AND state IN ('bundled', 'uploaded', 'rejected')))",
+                (dvm, receipt.id, stored),
+            )
+            settle(db, receipt.id)
+
+    def has_it(self, capture_id: str) -> frozenset[str]:
+        """Return the pubkeys of DVMs that have *capture_id*, while other wraps of it are still to be sent."""
+        rows = self._query(
+            "SELECT dvm FROM early JOIN receipt USING (capture, dvm) WHERE capture = ? AND stored", capture_id
+        )
+        return frozenset(row["dvm"] for row in rows)
 
     def receipts(self, capture_id: str) -> list[dict[str, Any]]:
         """Return the receipts of *capture_id* as records in JSON, the oldest first."""
@@ -68,11 +82,30 @@ class Receipts(Decisions):
             yield from self.receipts(row["capture"])
 
 
-def _acknowledge(db: sqlite3.Connection, capture_id: str) -> None:
-    db.execute(
-        "UPDATE capture SET state = 'acknowledged', attempts = 0, retry_at = 0, error = NULL WHERE id = ? "
-        "AND state IN ('bundled', 'uploaded', 'wrapped', 'published', 'rejected')",
+def settle(db: sqlite3.Connection, capture_id: str) -> None:
+    """Once no wrap of *capture_id* waits for a relay, let it stand where its early receipts say, or none."""
+    waits = db.execute(
+        "SELECT 1 FROM wrap WHERE capture = ? AND published IS NULL LIMIT 1", (capture_id,)
+    ).fetchone()
+    if waits is not None:
+        return
+    answer = db.execute(
+        "SELECT stored, json_extract(record, '$.reason') AS reason FROM early "
+        "JOIN receipt USING (capture, dvm) WHERE capture = ? ORDER BY stored DESC, at DESC LIMIT 1",
         (capture_id,),
-    )
-    db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (capture_id,))
-    db.execute("DELETE FROM resent WHERE capture = ?", (capture_id,))
+    ).fetchone()
+    if answer is None:
+        db.execute("UPDATE capture SET state = 'published' WHERE id = ? AND state = 'wrapped'", (capture_id,))
+    elif answer["stored"]:
+        db.execute(
+            "UPDATE capture SET state = 'acknowledged', attempts = 0, retry_at = 0, error = NULL "
+            "WHERE id = ? AND state IN ('bundled', 'uploaded', 'wrapped', 'published', 'rejected')",
+            (capture_id,),
+        )
+    else:
+        db.execute(
+            "UPDATE capture SET state = 'rejected', error = ? "
+            "WHERE id = ? AND state IN ('wrapped', 'published')",
+            (answer["reason"], capture_id),
+        )
+    db.execute("DELETE FROM early WHERE capture = ?", (capture_id,))

@@ -3,8 +3,8 @@
 Rules:
 - after each sending twice as long is waited for a receipt; after RESENDS times a person is told, and nothing
   more is sent by itself;
-- nothing of a capture is removed before its receipt is there; then bundle and key go, and the key is
-  overwritten; links, statements and the rows stay.
+- nothing of a capture is removed before its receipt is there and each of its wraps at a relay; then bundle
+  and key go, and the key is overwritten; links, statements and the rows stay.
 """
 
 from __future__ import annotations
@@ -89,8 +89,10 @@ class Resending(Receipts):
         Hold the locks `upload` and `wrap`. Raises: BadRecordError.
         """
         entry = self.known(capture_id)
-        if entry.state == "bundled":
-            return  # it waits already
+        if entry.state == "bundled":  # it waits already, and an early receipt is not what is asked for now
+            with self._transaction() as db:
+                db.execute("DELETE FROM early WHERE capture = ?", (capture_id,))
+            return
         if entry.state not in _RESENT or entry.bundle is None:
             raise BadRecordError(f"capture '{capture_id}' is '{entry.state}' and was not sent")
         if not self.bundle_path(capture_id).is_file():
@@ -116,7 +118,8 @@ class Resending(Receipts):
             "SELECT DISTINCT capture.id AS id FROM capture "
             "CROSS JOIN receipt ON receipt.capture = capture.id "
             "WHERE capture.state = 'acknowledged' AND capture.key IS NOT NULL "
-            "AND receipt.stored AND receipt.at <= ?",
+            "AND receipt.stored AND receipt.at <= ? AND NOT EXISTS "
+            "(SELECT 1 FROM wrap WHERE wrap.capture = capture.id AND wrap.published IS NULL)",
             before,
         )
         ids = [str(row["id"]) for row in rows]
@@ -140,11 +143,16 @@ class Resending(Receipts):
 
 
 def again(db: sqlite3.Connection, entry: Entry) -> None:
-    """Let *entry*, which has a bundle, wait for upload."""
+    """Let *entry*, which has a bundle, wait for upload; a copy for the worker that no relay has stays."""
     assert entry.bundle is not None
     if entry.state != "uploaded":
         db.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (entry.capture.id,))
-    db.execute("DELETE FROM wrap WHERE capture = ? AND published IS NULL", (entry.capture.id,))
+    db.execute("DELETE FROM early WHERE capture = ?", (entry.capture.id,))
+    db.execute(
+        "DELETE FROM wrap WHERE capture = ? AND published IS NULL "
+        "AND recipient IN (SELECT recipient FROM sent WHERE sent.capture = wrap.capture)",
+        (entry.capture.id,),
+    )
     db.execute(
         "UPDATE capture SET state = 'bundled', bundle = ?, attempts = 0, retry_at = 0, error = NULL "
         "WHERE id = ?",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from powdo.adapters.outbox.captures import FIRST_RETRY, LONGEST_RETRY
 from powdo.adapters.outbox.events import Events
+from powdo.adapters.outbox.receipts import settle
 
 #: A wrap's back-dating must stay inside what listeners ask for, so an unsent one is made anew.
 STALE_WRAP_SECONDS = 24 * 3600
@@ -83,6 +84,7 @@ class Outbox(Events):
                 "state = CASE state WHEN 'acknowledged' THEN state ELSE 'wrapped' END WHERE id = ?",
                 (capture_id,),
             )
+            settle(db, capture_id)
         return self.wraps(capture_id)
 
     def wraps(self, capture_id: str) -> list[Wrap]:
@@ -125,7 +127,10 @@ class Outbox(Events):
     def stale_captures(self, *, now: int) -> list[str]:
         """Return the ids of captures with an unpublished wrap older than STALE_WRAP_SECONDS."""
         rows = self._query(
-            "SELECT DISTINCT capture FROM wrap WHERE published IS NULL AND created < ? ORDER BY created",
+            # What waits for upload or wrap gets fresh ones on its way.
+            "SELECT DISTINCT wrap.capture FROM wrap JOIN capture ON capture.id = wrap.capture "
+            "WHERE published IS NULL AND wrap.created < ? AND state NOT IN ('bundled', 'uploaded') "
+            "ORDER BY wrap.created",
             now - STALE_WRAP_SECONDS,
         )
         return [row["capture"] for row in rows]
@@ -155,12 +160,8 @@ class Outbox(Events):
                 "UPDATE wrap SET published = coalesce(published, ?), error = NULL WHERE id = ?",
                 (now, event_id),
             )
-            db.execute(
-                "UPDATE capture SET state = 'published' WHERE state = 'wrapped' "
-                "AND id = (SELECT capture FROM wrap WHERE id = ?) AND NOT EXISTS "
-                "(SELECT 1 FROM wrap AS other WHERE other.capture = capture.id AND other.published IS NULL)",
-                (event_id,),
-            )
+            for row in db.execute("SELECT capture FROM wrap WHERE id = ?", (event_id,)).fetchall():
+                settle(db, row["capture"])
 
     def deliveries(self, event_id: str) -> list[Delivery]:
         """Return what the relays said of *event_id*."""

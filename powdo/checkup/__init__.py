@@ -37,6 +37,10 @@ def findings(run: Run, timeout: float) -> Iterator[Finding]:
         from powdo.checkup.operator import operator
 
         yield from operator(run, timeout)
+    if settings.is_operator or settings.allow.url is not None:
+        from powdo.checkup.allowlist import allowlist
+
+        yield from allowlist(run, timeout)
     if settings.sections & {"worker", "dvm"}:
         yield from _relays(run, timeout)
     if settings.sections & {"relay", "blossom"}:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allow_relay import SECRET, AdminRelay
 from relay_helpers import relay_thread
 
 from powdo.checkup.servers import clock
@@ -168,6 +169,85 @@ def test_an_operator(side: Side, tmp_path: Path) -> None:
     assert rows["kimai"][0]["detail"].endswith("the token is manager's")
     assert _states(rows)["relay"] == ["ok", "ok"]
     assert "ana has no access key" in rows["workers"][1]["detail"]
+
+
+@pytest.fixture
+def teller(side: Side, tmp_path: Path) -> Iterator[tuple[Side, AdminRelay, Path]]:
+    """Return an operator's side without Kimai, the relay that it tells, and the file of the secret."""
+    (dvm,) = side.new("dvm")
+    secret = side.world / "secret"
+    secret.touch(0o600)
+    secret.write_text(SECRET)
+    with relay_thread(tmp_path / "relay", Policy(allowed={dvm})) as relay, AdminRelay() as admin:
+        side.configure(
+            f'[identity]\nuser = "dvm"\n[dvm]\nrelays = ["{relay}"]\nblossom_hosts = ["https://b.example"]\n'
+            f'[allow]\nurl = "{admin.url}"\nsecret_file = "{secret}"\n'
+        )
+        yield side, admin, secret
+
+
+def _allow(side: Side, admin: AdminRelay, status: int) -> list[tuple[str, str, str | None]]:
+    """Return the rows about [allow] of a run that asks for nothing but the list, and changes no file."""
+    files = {path: path.read_bytes() for path in (side.world / "state").glob("allow*")}
+    admin.asked.clear()
+    rows = side.doctor(status)["allow"]
+    assert set(admin.asked) <= {"GET /admin/allow"}
+    assert {path: path.read_bytes() for path in (side.world / "state").glob("allow*")} == files
+    return [(row["state"], row["detail"], row["fix"]) for row in rows]
+
+
+def test_a_relay_that_is_told(teller: tuple[Side, AdminRelay, Path]) -> None:
+    """One that answers and is in step is one row; who is missing there is a warning."""
+    side, admin, _ = teller
+    answers = ("ok", f"'{admin.url}' takes the secret, and lets 0 in", None)
+    found = _allow(side, admin, 0)
+    assert found[0] == answers
+    assert found[1][:2] == ("warning", "its list is not in step: 1 missing, 0 surplus")
+    assert side.powdo("allow", "sync").returncode == 0
+    assert _allow(side, admin, 0) == [("ok", f"'{admin.url}' takes the secret, and lets 1 in", None)]
+
+
+def test_a_relay_that_cannot_be_told(teller: tuple[Side, AdminRelay, Path]) -> None:
+    """Away, silent or with another secret it fails with what to do, and what it was not told yet is a row."""
+    side, admin, secret = teller
+    side.powdo("allow", "sync")
+    admin.weather = "gone"
+    for state, status in (("gone", 75), (500, 75), (404, 76), (401, 77), (403, 77)):
+        admin.weather = state
+        ((found, _, fix),) = _allow(side, admin, status)
+        assert (found, bool(fix)) == ("failed", True), state
+    assert side.powdo("allow", "add", "ab" * 32).returncode == 77
+    waits, fails = _allow(side, admin, 77)
+    assert waits[0] == "warning"
+    assert waits[1].startswith("1 change waits to be told to the relay, since 20")
+    assert "lets nobody administer it from here" in waits[1]
+    assert waits[2] == "run powdo allow flush"
+    assert "--admin-ip" in str(fails[2])
+    secret.unlink()
+    assert _allow(side, admin, 77)[1][0] == "failed"
+    secret.touch(0o600)
+    secret.write_text("another")
+    admin.weather = "fine"
+    assert "rejects the admin secret" in _allow(side, admin, 77)[1][1]
+    with (side.world / "state" / "allow-queue.jsonl").open("ab") as queue:
+        queue.write(b"{cut off\n")
+    assert "1 damaged line in" in _allow(side, admin, 77)[0][1]
+
+
+def test_a_relay_that_nobody_is_to_tell(
+    teller: tuple[Side, AdminRelay, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a url, or switched off, the part is left out and the relay is not asked."""
+    side, admin, _ = teller
+    monkeypatch.setenv("NOSTR_ENABLED", "false")
+    assert [row[0] for row in _allow(side, admin, 0)] == ["skipped"]
+    monkeypatch.delenv("NOSTR_ENABLED")
+    text = (side.world / "powdo.toml").read_text()
+    side.configure(text.partition("[allow]")[0])
+    assert _allow(side, admin, 0) == [
+        ("skipped", "no url in [allow]", "set it, or keep the relay's list by hand")
+    ]
+    assert admin.asked == []
 
 
 def test_a_public_server(side: Side, tmp_path: Path) -> None:

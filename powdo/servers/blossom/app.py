@@ -43,6 +43,8 @@ _ABOUT = "A Blossom server of powdo: it keeps encrypted blobs for the keys on it
 _SYNCING_THREADS = 8
 _READ_BUFFER = 1 << 18
 _LINGERING = 5.0
+#: For what has not come to its end within `shutdown_timeout`, to be cancelled.
+_CLEANING = 1.0
 
 
 class Application:
@@ -207,11 +209,14 @@ async def _run(
         read_bufsize=_READ_BUFFER,
     )
     descriptors.watch(asyncio.get_running_loop(), config.warn)
-    runner = web.ServerRunner(server, shutdown_timeout=config.shutdown_timeout)
+    runner = web.ServerRunner(server, shutdown_timeout=_CLEANING)
     await runner.setup()
+    site = web.SockSite(runner, listener, backlog=1024)
     try:
-        await web.SockSite(runner, listener, backlog=1024).start()
+        await site.start()
         config.ready(url)
         await stop.wait()
+        await site.stop()
+        await application.connections.end(config.shutdown_timeout)
     finally:
         await runner.cleanup()

@@ -6,7 +6,9 @@ Rules:
   timeout);
 - where there are too many, in all or from one address, the one that has rested longest is closed for a new
   one; if none rests, the new one is closed;
-- proxies that are trusted bring many clients: behind them requests are counted instead, by address.
+- proxies that are trusted bring many clients: behind them requests are counted instead, by address;
+- when the server stops, connections end as they come to rest, so that a body that is coming comes to its end:
+  aiohttp alone would not read on.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -48,13 +51,17 @@ class Connections:
         self._requests = Slots(config.max_connections_per_address, "requests")
         #: The connections from each network, in the order in which they last came to rest.
         self._of: dict[str, OrderedDict[web.RequestHandler, None]] = {}
+        self._ending = False
+        self._none = asyncio.Event()
 
     def opened(self, connection: web.RequestHandler, address: str) -> None:
         """Count a new *connection* from *address*, which rests, or close it if there is no place for it."""
         network = "" if within(address, self._uncounted) else network_of(address)
         there = self._of.get(network, OrderedDict())
-        if (network and len(there) >= self._per_address and not self._give_way(there)) or (
-            len(self._networks) >= self._most and not self._give_way(self._resting)
+        if (
+            self._ending
+            or (network and len(there) >= self._per_address and not self._give_way(there))
+            or (len(self._networks) >= self._most and not self._give_way(self._resting))
         ):
             connection.force_close()
             return
@@ -87,6 +94,8 @@ class Connections:
         if network is not None:
             self._of[network].move_to_end(connection)
             self._resting[connection] = None
+            if self._ending:
+                self._give_way(self._resting)
 
     def closed(self, connection: web.RequestHandler) -> None:
         """Forget *connection*; a request under way is told by `rests` when it ends."""
@@ -96,6 +105,17 @@ class Connections:
             del self._of[network][connection]
             if not self._of[network]:
                 del self._of[network]
+            if self._ending and not self._networks:
+                self._none.set()
+
+    async def end(self, patience: float) -> None:
+        """Close all that rest, and the others once they do; return after *patience* seconds at most."""
+        self._ending = True
+        while self._give_way(self._resting):
+            pass
+        if self._networks:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none.wait(), patience)
 
 
 class _Protocol(web.RequestHandler):

@@ -197,7 +197,11 @@ class Folder:
     def place(self, descriptor: int, pieces: Sequence[bytes] | None, temporary: str, sha256: str) -> None:
         """Put a file on disk as the blob; see `place_in_python`."""
         directory, parent = self._directory(sha256)
-        place(descriptor, pieces, temporary, f"{directory}/{sha256}", directory, parent)
+        try:
+            place(descriptor, pieces, temporary, f"{directory}/{sha256}", directory, parent)
+        except OSError:  # the directory may have gone, by whatever hand: the next blob makes it
+            self._known[_number(sha256)] = 0
+            raise
         self._known[_number(sha256)] = 1
 
     def _directory(self, sha256: str) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from powdo.servers.blossom.locks import Locks
 from powdo.servers.blossom.metadata import Metadata
 from powdo.servers.blossom.rows import Blob, Dropped
 from powdo.servers.blossom.storage import Folder
-from tests.blossom_server import Blossom, running, sha, token
+from tests.blossom_server import Blossom, begun, running, sha, token
 from tests.parts import needed
 
 #: powdo as it is where there was no compiler.
@@ -107,6 +108,35 @@ def test_201_is_said_after_all_is_on_disk(tmp_path: Path, program: tuple[str, st
         assert found, step
         at = found[0]
     assert not any("201 Created" in line for line in lines[:at])
+
+
+def test_a_server_that_stops_lets_uploads_come_to_their_end(tmp_path: Path) -> None:
+    """The rest of a body is taken and kept; connections that rest, and new ones, are closed at once."""
+    data = os.urandom(2_000_000)
+    with _process(tmp_path) as (server, process):
+        with begun(server, data, 1000) as peer, socket.create_connection(server.address) as resting:
+            resting.settimeout(20)
+            assert server.put(b"another").status == 201
+            process.send_signal(signal.SIGTERM)
+            assert resting.recv(1) == b""
+            with pytest.raises(OSError, match=r"refused|reset"):
+                server.ask("GET", "/")
+            peer.sendall(data[1000:])
+            assert peer.recv(12) == b"HTTP/1.1 201"
+        assert process.wait(20) == -signal.SIGTERM
+    with running(tmp_path) as server:
+        assert server.ask("GET", f"/{sha(data)}").body == data
+
+
+def test_a_server_that_stops_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """A body that does not come is given up, and leaves nothing."""
+    data = os.urandom(1_000_000)
+    with running(tmp_path, open=True, shutdown_timeout=0.1) as server:
+        peer = begun(server, data, 600_000)
+        assert server.eventually(lambda: server.files() != [])
+    with peer:
+        assert b"201" not in peer.recv(100)
+    assert server.files() == []
 
 
 def test_two_servers_never_share_a_folder(tmp_path: Path) -> None:
@@ -223,15 +253,15 @@ def test_what_is_discarded_takes_no_more(tmp_path: Path) -> None:
     """A thread that comes late, after the client has gone, writes nothing and leaves nothing."""
     folder = Folder(tmp_path)
     folder.prepare()
-    for begun in (b"", b"a piece"):
+    for first in (b"", b"a piece"):
         incoming = folder.receive()
-        if begun:
-            incoming.write(begun)
+        if first:
+            incoming.write(first)
         incoming.discard()
         with pytest.raises(OSError, match="discarded"):
             incoming.write(b"late")
         with pytest.raises(OSError, match="discarded"):
-            incoming.commit(sha(begun))
+            incoming.commit(sha(first))
     assert list((tmp_path / "incoming").iterdir()) == []
     assert list(folder.names()) == []
 

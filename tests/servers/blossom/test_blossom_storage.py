@@ -142,6 +142,23 @@ def test_blobs_lie_by_their_hash_and_what_was_set_aside_stays(tmp_path: Path) ->
     assert list(folder.names()) == []
 
 
+def test_a_directory_that_has_gone_is_made_again(tmp_path: Path) -> None:
+    """Who removes empty directories beside a server costs one blob its place, and no more."""
+    folder = _folder(tmp_path)
+    for hastened in (False, True):
+        name = keep(folder, b"one")
+        folder.remove(name)
+        (tmp_path / "blobs" / name[:2] / name[2:4]).rmdir()
+        incoming = folder.receive()
+        if hastened:
+            incoming.hasten([b"one"])
+        with pytest.raises(FileNotFoundError):
+            incoming.commit(name, [b"one"])
+        incoming.discard()
+    assert folder.size(keep(folder, b"one")) == 3
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
 def test_another_process_holds_a_blob_until_it_ends(tmp_path: Path) -> None:
     """The note of a killed process is free at once, and tells what to settle."""
     folder = _folder(tmp_path)

@@ -121,7 +121,7 @@ class Run:
 
         from powdo.console import escape
 
-        cells = [[escape(str("" if value is None else value)) for value in row.values()] for row in rows]
+        cells = [[escape(_told(value, "yes", "no")) for value in row.values()] for row in rows]
         text = tabulate(
             cells,
             headers=list(rows[0]) if headers else (),
@@ -191,17 +191,25 @@ class Run:
             time.sleep(wait)
 
 
+def _told(value: object, yes: str, no: str) -> str:
+    """Return *value* as text: *yes* or *no* for what is true or false, nothing for None."""
+    if value is None:
+        return ""
+    return (yes if value else no) if isinstance(value, bool) else str(value)
+
+
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return *rows* as comma-separated values (RFC 4180), the names first.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    What a spreadsheet would take for a formula gets an apostrophe before it, a flag is `true` or `false`.
     """
     import csv
     import io
 
     def safe(value: object) -> object:
-        text = "" if value is None else value
-        return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
+        if isinstance(value, str):
+            return f"'{value}" if value.startswith(_FORMULA) else value
+        return _told(value, "true", "false")
 
     file = io.StringIO(newline="")
     writer = csv.writer(file)

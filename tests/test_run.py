@@ -133,6 +133,19 @@ def test_csv_is_quoted_and_calculates_nothing():
     assert text.startswith("name,seconds\r\n")
 
 
+def test_truth_is_told_in_words(capfd: pytest.CaptureFixture[str]):
+    """A table says yes and no, a spreadsheet and a record get true and false; 0 and 1 are numbers."""
+    rows = [{"valid": True, "taken": False, "bits": 1, "left": 0, "target": None}]
+    run = Run("powdo pow check")
+    run.table(rows, json=False, headers=False)
+    run.csv(rows)
+    run.table(rows, json=True)
+    table, head, line, record = capfd.readouterr().out.splitlines()
+    assert table.split() == ["yes", "no", "1", "0"]
+    assert (head, line) == ("valid,taken,bits,left,target", "true,false,1,0,")
+    assert json.loads(record) == rows[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

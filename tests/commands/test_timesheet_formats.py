@@ -111,7 +111,7 @@ def test_csv_is_read_back(powdo: Run, ana: Worker) -> None:
         ("Web  site", "1.0000", "3600"), ("Website", "0.2500", "900"), ("Web  site", "0.5000", "1800"),
     ]  # fmt: skip
     first = rows[0]
-    assert (first["tags"], first["billable"], first["manual"]) == ("code,on site", "True", "False")
+    assert (first["tags"], first["billable"], first["manual"]) == ("code,on site", "true", "false")
     assert first["description"] == "'=1+1; done, ünï"
     assert first["begin"] == "2026-11-16T08:00:00Z"
     left = _written(powdo("timesheets", *_PERIOD, "--format", "csv", "--unassigned"))

@@ -142,6 +142,9 @@ def test_a_day_is_explained(powdo: Run, store: Store, ana: Worker) -> None:
     assert (rows[4]["why"], rows[4]["unassigned"]) == ("app 'firefox', title 'web'", "no rule")
     table = powdo("rules", "explain", *_DAY).stdout.decode()
     assert "09:00:00" in table and "09:00 Website / Development" in table and "(no rule)" in table
+    told = {line.split()[0]: line for line in table.splitlines()[2:]}
+    assert "09:00 Website / Development (counted with the work around it)" in told["10:00:00"]
+    assert all("(counted" not in line for begin, line in told.items() if begin != "10:00:00")
     assert sum(row["seconds"] for row in rows) == 60 * (60 + 0.5 + 29 + 30 + 10)
 
 

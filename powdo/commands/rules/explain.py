@@ -43,7 +43,7 @@ def explain(run: Run, day: str, user: str | None, json: bool, headers: bool) -> 
                 if json:
                     run.emit(row)
                 else:
-                    rows.append(_cells(row, book))
+                    rows.append(_cells(row, book, joined=_joined(item)))
     finally:
         store.close()
     run.table(rows, json=json, headers=headers)
@@ -100,14 +100,25 @@ def _row(item: Stretch, worker: Worker) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any], book: Book) -> dict[str, Any]:
+def _joined(item: Stretch) -> bool:
+    """Return whether *item* went into a timesheet of something else than its own rule books."""
+    from powdo.worktime.timesheets import Block
+
+    if not isinstance(item.fate, Block):
+        return False
+    booked = item.fate.customer, item.fate.project, item.fate.activity
+    return item.rule is None or (item.rule.customer, item.rule.project, item.rule.activity) != booked
+
+
+def _cells(row: dict[str, Any], book: Book, *, joined: bool) -> dict[str, Any]:
+    """Return *row* for people; what is *joined* to other work is told to be."""
     from powdo.lines import parse_time
 
     begin, end = (parse_time(row[name]).astimezone(book.zone) for name in ("begin", "end"))
-    became = f"({row['unassigned'] or 'nothing'})"
+    became = f"({row['unassigned'] or 'cut off by rounding'})"
     if row["timesheet"] is not None:
         at = parse_time(row["timesheet"]).astimezone(book.zone)
-        became = f"{at:%H:%M} {row['booked']}"
+        became = f"{at:%H:%M} {row['booked']}" + " (counted with the work around it)" * joined
     why = row["why"] if len(row["why"]) <= _WIDEST else f"{row['why'][: _WIDEST - 1]}…"
     return {
         "begin": f"{begin:%H:%M:%S}",

@@ -60,10 +60,7 @@ def answered(
         stdout, stderr = process.communicate(timeout=_PATIENCE)
         shown += _rest(master)
     finally:
-        process.kill()
-        process.communicate()
-        os.close(master)
-        os.close(slave)
+        _end(process, master, slave)
     return Said(process.returncode, stdout, stderr or b"", shown)
 
 
@@ -83,11 +80,16 @@ def shown(powdo: Any, *arguments: str, env: Mapping[str, str] | None = None, cwd
         _, stderr = process.communicate(timeout=_PATIENCE)
         terminal += _rest(master)
     finally:
-        process.kill()
-        process.communicate()
-        os.close(master)
-        os.close(slave)
+        _end(process, master, slave)
     return Said(process.returncode, b"", stderr, terminal.replace("\r\n", "\n"))
+
+
+def _end(process: subprocess.Popen[bytes], *terminal: int) -> None:
+    """Leave neither the process nor its terminal behind, however the test went."""
+    process.kill()
+    process.communicate()
+    for descriptor in terminal:
+        os.close(descriptor)
 
 
 def _read_until(master: int, question: str, process: subprocess.Popen[bytes]) -> str:

@@ -217,6 +217,9 @@ def test_a_person_is_shown_lines(powdo: Run, store: Store, ana: Worker) -> None:
         "created    2026-11-16 13:30  14:30  ana   1         Website / Development: Website",
         "created    2026-11-16 15:10  15:40  ana   2         Website / Mail",
     ]
+    said = shown(powdo, "kimai-sync", "--pending", env=_TOKEN)
+    assert (said.status, said.terminal) == (0, "")
+    assert said.stderr.startswith(b"powdo kimai-sync: nothing is new; ")
     said = shown(powdo, "kimai-sync", "--reconcile", "--no-headers", env=_TOKEN)
     assert [line.split()[0] for line in said.terminal.splitlines()] == ["unchanged"] * 2
     [record, _] = _records(powdo("kimai-sync", "--reconcile", "--json", env=_TOKEN))

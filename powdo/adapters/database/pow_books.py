@@ -4,14 +4,17 @@ Rules:
 - a fee is taken and its job noted together, only where the account covers it;
 - a job is ended once: what ends it also gives back what is not charged;
 - a job that is open when its service starts is one that a crash cut off: all of its fee goes back;
-- what a finished job gave is kept with it for a while: whoever lost the connection does not pay twice.
+- what a finished job gave is kept with it for a while: whoever lost the connection does not pay twice;
+- a job that is over may be forgotten with its entries, in the transaction that adds what it was charged to
+  its account's folded sum: so accounts say what they said before. Credits are never forgotten.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,7 +22,7 @@ from powdo.adapters.database.engine import Database, Schema
 from powdo.adapters.database.pow_tables import NOTED, account, entry, job
 from powdo.errors import UsageError
 
-SCHEMA = Schema(Path(__file__).parent / "pow_migrations", "0001", NOTED)
+SCHEMA = Schema(Path(__file__).parent / "pow_migrations", "0002", NOTED)
 
 
 #: All bitcoin there will ever be, in msat; twice that still fits the column.
@@ -34,6 +37,21 @@ class Account(NamedTuple):
     credited: int
     charged: int
     jobs: int
+
+
+class Past(NamedTuple):
+    """A job that is over: `done` or `cancelled`; amounts in msat, times in Unix seconds."""
+
+    id: str
+    pubkey: str
+    begun_at: int
+    ended_at: int
+    state: str
+    fee: int
+    charged: int
+
+
+_PAST = [job.c[name] for name in Past._fields]
 
 
 class Books:
@@ -122,6 +140,28 @@ class Books:
             old = (job.c.result.is_not(None), job.c.ended_at < before)
             connection.execute(sa.update(job).where(*old).values(result=None))
 
+    def past(self, before: int) -> list[Past]:
+        """Return the jobs that ended before that, the oldest first."""
+        with self._database.read() as connection:
+            return [Past(*row) for row in connection.execute(_past(before, *_PAST))]
+
+    def forget(self, before: int, most: int = 1000) -> list[Past]:
+        """Forget the oldest *most* jobs that ended before that, and return them; accounts say what they said.
+
+        Several may do so at once: each job is returned to one of them.
+        """
+        chosen = _past(before, job.c.id).limit(most)
+        going = sa.delete(job).where(job.c.id.in_(chosen)).returning(*_PAST)
+        with self._database.write() as connection:
+            gone = [Past(*row) for row in connection.execute(going)]
+            connection.execute(sa.delete(entry).where(entry.c.job.in_([item.id for item in gone])))
+            for pubkey in sorted(
+                {item.pubkey for item in gone}
+            ):  # in one order: two must not block each other
+                own = [item for item in gone if item.pubkey == pubkey]
+                _fold(connection, pubkey, own)
+        return sorted(gone, key=lambda item: (item.ended_at, item.id))
+
     def accounts(self) -> list[Account]:
         """Return all accounts, the richest first."""
         credited = sa.select(sa.func.coalesce(sa.func.sum(entry.c.msat), 0)).where(
@@ -135,8 +175,8 @@ class Books:
             account.c.pubkey,
             account.c.msat,
             credited.scalar_subquery(),
-            charged.scalar_subquery(),
-            jobs.scalar_subquery(),
+            charged.scalar_subquery() + account.c.folded_msat,
+            jobs.scalar_subquery() + account.c.folded_jobs,
         ).order_by(account.c.msat.desc(), account.c.pubkey)
         with self._database.read() as connection:
             return [
@@ -189,12 +229,29 @@ def _end(connection: sa.Connection, job_id: str, charged: int | None, result: st
     return True
 
 
+def _past(before: int, *columns: sa.Column[Any]) -> sa.Select[Any]:
+    over = (job.c.state != "open", job.c.ended_at < before)
+    return sa.select(*columns).where(*over).order_by(job.c.ended_at, job.c.id)
+
+
+def _fold(connection: sa.Connection, pubkey: str, jobs: Sequence[Past]) -> None:
+    """Let the account of *pubkey* keep the sum of *jobs*; who never paid may have none."""
+    connection.execute(
+        sa.update(account)
+        .where(account.c.pubkey == pubkey)
+        .values(
+            folded_msat=account.c.folded_msat + sum(item.charged for item in jobs),
+            folded_jobs=account.c.folded_jobs + sum(item.state == "done" for item in jobs),
+        )
+    )
+
+
 def _wrong_accounts(connection: sa.Connection) -> list[str]:
-    total = sa.func.coalesce(sa.func.sum(entry.c.msat), 0)
+    total = sa.func.coalesce(sa.func.sum(entry.c.msat), 0) - account.c.folded_msat
     query = (
         sa.select(account.c.pubkey, account.c.msat, total)
         .outerjoin(entry, entry.c.pubkey == account.c.pubkey)
-        .group_by(account.c.pubkey, account.c.msat)
+        .group_by(account.c.pubkey, account.c.msat, account.c.folded_msat)
         .having(account.c.msat != total)
     )
     return [

@@ -1,7 +1,8 @@
 """The tables of the proof-of-work service: accounts, what moved on them, and the jobs it moved for.
 
 Amounts are thousandths of a satoshi. A job is paid for before it begins, in the transaction that notes it:
-while it is open its fee may have to go back. An account is what its entries add up to; `Books.audit` checks.
+while it is open its fee may have to go back. An account is what its entries add up to, less what jobs were
+charged that have been forgotten, with their entries (*folded*); `Books.audit` checks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ account = sa.Table(
     metadata,
     sa.Column("pubkey", _HEX, primary_key=True),
     sa.Column("msat", sa.BigInteger, nullable=False),
+    sa.Column("folded_msat", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("folded_jobs", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint("msat >= 0", name="covered"),
 )
 job = sa.Table(

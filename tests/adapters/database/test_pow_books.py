@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from powdo.adapters.database import Database
 from powdo.adapters.database.pow_books import MOST, SCHEMA, Books
-from powdo.adapters.database.pow_tables import NOTED, account, metadata
+from powdo.adapters.database.pow_tables import NOTED, account, entry, metadata
 from powdo.errors import InputMissingError, UsageError
 
 ANA, BOB = "a" * 64, "b" * 64
@@ -159,6 +160,7 @@ def test_whatever_happens_the_books_balance(tmp_path: Path) -> None:
             (tmp_path / "machine.sqlite").unlink(missing_ok=True)
             self.books, self.count, self.wealth = Books(url), 0, 0
             self.open: dict[str, tuple[str, int]] = {}
+            self.charged, self.ended = 0, set[str]()
 
         @rule(msat=st.integers(1, 1000), pubkey=st.sampled_from((ANA, BOB)))
         def credit(self, msat: int, pubkey: str) -> None:
@@ -179,6 +181,8 @@ def test_whatever_happens_the_books_balance(tmp_path: Path) -> None:
             name = sorted(self.open)[number % len(self.open)]
             _, fee = self.open.pop(name)
             assert self.books.end(name, charged)
+            self.ended.add(name)
+            self.charged += fee if charged is None else min(fee, charged)
             self.wealth += 0 if charged is None else fee - min(fee, charged)
             assert not again or not self.books.end(name, 0)
 
@@ -187,12 +191,20 @@ def test_whatever_happens_the_books_balance(tmp_path: Path) -> None:
             left = [name for name, (owner, _) in self.open.items() if owner == service]
             assert self.books.recover(service) == len(left)
             self.wealth += sum(self.open.pop(name)[1] for name in left)
+            self.ended.update(left)
+
+        @rule(most=st.integers(1, 3))
+        def forget(self, most: int) -> None:
+            gone = {job.id for job in self.books.forget(int(time.time()) + 60, most)}
+            assert len(gone) == min(most, len(self.ended)) and gone <= self.ended
+            self.ended -= gone
 
         @invariant()
         def balances(self) -> None:
             assert self.books.audit() == []
             assert sum(item.msat for item in self.books.accounts()) == self.wealth
             assert all(item.msat >= 0 for item in self.books.accounts())
+            assert sum(item.charged for item in self.books.accounts()) == self.charged
 
         def teardown(self) -> None:
             self.books.close()
@@ -209,3 +221,88 @@ def test_an_account_holds_no_more_than_there_is(books: Books) -> None:
     with pytest.raises(UsageError):
         books.credit(ANA, 6)
     assert books.credit(ANA, 5) == balance(books) == MOST
+
+
+def busy(books: Books) -> None:
+    """Fill *books* with jobs of every end, two of them open, for two who pay and one who need not."""
+    for pubkey in (ANA, BOB):
+        books.credit(pubkey, 1000, "invoice")
+        for name, charged, result in (("a", None, "{}"), ("b", 3, None), ("c", 0, None), ("d", None, "{}")):
+            books.begin(pubkey[0] + name, "s", pubkey, 10, "r")
+            books.end(pubkey[0] + name, charged, result)
+        books.begin(f"{pubkey[0]}-open", "s", pubkey, 10, "r")
+    books.begin("free", "s", "c" * 64, 0, "r")
+    books.end("free", result="{}")
+
+
+def test_what_is_forgotten_changes_no_account(books: Books) -> None:
+    """Jobs that are over go with their entries; sums, credits and jobs under way stay."""
+    busy(books)
+    before, later = books.accounts(), int(time.time()) + 60
+    assert books.forget(int(time.time()) - 60) == [] == books.past(int(time.time()) - 60)
+    told = books.past(later)
+    assert [job.id for job in told if job.charged] == ["aa", "ab", "ad", "ba", "bb", "bd"]
+    gone = []
+    while batch := books.forget(later, 2):
+        assert len(batch) <= 2
+        gone += batch
+        assert books.accounts() == before and books.audit() == []
+    assert sorted(gone) == sorted(told) and books.past(later) == []
+    with books._database.read() as connection:
+        kinds = connection.execute(sa.select(entry.c.kind, sa.func.count()).group_by(entry.c.kind)).all()
+    assert sorted(map(tuple, kinds)) == [("credit", 2), ("fee", 2)], "those of the jobs under way"
+    assert books.recover("s") == 2
+    assert balance(books) == 1000 - 10 - 3 - 10
+
+
+def test_two_that_forget_at_once_forget_each_job_once(database_url: str) -> None:
+    """Beside each other, and beside a service that takes fees, nothing is counted twice."""
+    made = Books(database_url)
+    busy(made)
+    before, later = made.accounts(), int(time.time()) + 60
+    gone: list[str] = []
+
+    def forget() -> None:
+        own = Books(database_url)
+        for _ in range(6):
+            gone.extend(job.id for job in own.forget(later, 2))
+        own.close()
+
+    threads = [threading.Thread(target=forget) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        made.begin(f"{number}", "other", ANA, 5, "r")
+    for thread in threads:
+        thread.join()
+    assert len(gone) == len(set(gone)) == 9
+    assert made.recover("other") == 20
+    assert made.accounts() == before and made.audit() == []
+    made.close()
+
+
+def test_books_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> None:
+    """Accounts, jobs and entries stay as they are, and can be forgotten."""
+    config = Config()
+    config.set_main_option("script_location", str(SCHEMA.migrations))
+    config.set_main_option("path_separator", "os")
+    url = f"sqlite:///{tmp_path}/old.sqlite"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for text in (
+            f"INSERT INTO pow_account VALUES ('{ANA}', 7)",
+            f"INSERT INTO pow_job VALUES ('one', 's', '{ANA}', 'r', 5, 3, 'cancelled', 1, 2, NULL)",
+            f"INSERT INTO pow_entry VALUES (1, '{ANA}', 10, 'credit', NULL, 'cash', 1)",
+            f"INSERT INTO pow_entry VALUES (2, '{ANA}', -5, 'fee', 'one', NULL, 1)",
+            f"INSERT INTO pow_entry VALUES (3, '{ANA}', 2, 'refund', 'one', NULL, 2)",
+        ):
+            connection.execute(sa.text(text))
+    engine.dispose()
+    made = Books(url)
+    before = made.accounts()
+    assert [(item.msat, item.credited, item.charged) for item in before] == [(7, 10, 3)]
+    assert [job.id for job in made.forget(int(time.time()))] == ["one"]
+    assert made.accounts() == before and made.audit() == []
+    made.close()

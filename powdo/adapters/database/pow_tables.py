@@ -46,6 +46,7 @@ job = sa.Table(
     sa.Column("result", sa.Text),
     sa.Index(None, "request"),
     sa.Index(None, "state", "service"),
+    sa.Index(None, "ended_at"),
 )
 entry = sa.Table(
     "pow_entry",

@@ -58,12 +58,16 @@ def _forget(run: Run, books: Books, before: int, *, json: bool) -> None:
 
     count = 0
     gone: list[Past] | None = None
-    while gone is None or gone:
-        with signals.deferred():  # a batch is finished, and told
-            gone = books.forget(before)
-            for job in gone if json else ():
-                run.emit(_row(job))
-        count += len(gone)
+    with run.progress("jobs forgotten", None) as progress:
+        while gone is None or gone:
+            with signals.deferred():  # a batch is finished, and told
+                gone = books.forget(before)
+                if json and gone:
+                    progress.clear()
+                    for job in gone:
+                        run.emit(_row(job))
+            count += len(gone)
+            progress.advance(len(gone))
     if count:
         run.console.info(f"forgot {count} jobs")
 

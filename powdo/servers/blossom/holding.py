@@ -33,9 +33,8 @@ class Holding:
     @contextmanager
     def held(self, sha256: str) -> Iterator[None]:
         """Hold the lock of a blob until the block ends. Raises: BusyError, at once; OSError."""
-        at = int(
-            sha256[:15], 16
-        )  # blobs whose hashes begin alike share a lock, and at worst wait for one another
+        # blobs whose hashes begin alike share a lock, and at worst wait for one another
+        at = int(sha256[:15], 16)
         with self._lock:
             if at in self._held or not self._ask(fcntl.F_WRLCK, at):
                 raise BusyError(f"somebody else changes blob {sha256[:8]}")

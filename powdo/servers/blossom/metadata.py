@@ -164,8 +164,9 @@ def _commit(db: sqlite3.Connection, group: list[_Work]) -> list[Any]:
         outcomes = [change(db) for change, _ in group]
         db.execute("COMMIT")
     except Exception as error:  # handed to every request that waits for it
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # else nobody would be answered; BEGIN fails, and we are here again
+            if db.in_transaction:
+                db.execute("ROLLBACK")
         return [error] * len(group)
     return outcomes
 

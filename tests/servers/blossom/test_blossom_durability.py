@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -225,6 +226,30 @@ def test_changes_made_at_once_share_commits_and_all_hold(tmp_path: Path) -> None
 
     asyncio.run(fill())
     asyncio.run(check())
+
+
+def test_a_commit_that_cannot_even_be_undone_is_told(tmp_path: Path) -> None:
+    """Whoever waits gets the error that came first, and the change after the next one holds."""
+    blob = Blob("a" * 64, 1, "a/b", 1000)
+
+    def deny(action: int, what: str | None, *_: str | None) -> int:
+        rollback = (action, what) == (sqlite3.SQLITE_TRANSACTION, "ROLLBACK")
+        return sqlite3.SQLITE_DENY if rollback else sqlite3.SQLITE_OK
+
+    async def main() -> None:
+        metadata = Metadata(tmp_path / "m.sqlite")
+        writing = metadata._db  # the connection that no question is asked of
+        writing.set_authorizer(deny)
+        async with asyncio.timeout(20):
+            with pytest.raises(OverflowError):
+                await metadata.add(Blob("f" * 64, 1 << 70, "a/b", 1), "0" * 64)
+            writing.set_authorizer(None)
+            with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
+                await metadata.add(blob, "0" * 64)
+            assert await metadata.add(blob, "0" * 64) is None
+        await metadata.close()
+
+    asyncio.run(main())
 
 
 def test_a_row_waits_for_its_file_and_fails_with_it(tmp_path: Path) -> None:

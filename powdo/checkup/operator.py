@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from powdo.checkup.findings import Finding, attempted, doubtful, good, skipped
+from powdo.checkup.findings import Finding, attempted, doubtful, failed, good, skipped
+from powdo.errors import RefusedError
 from powdo.run import Run
+
+if TYPE_CHECKING:
+    from powdo.adapters.kimai.check import Finding as KimaiFinding
+
+_SETTINGS = "see Kimai's settings"
 
 
 def operator(run: Run, timeout: float) -> Iterator[Finding]:
@@ -46,24 +53,38 @@ def _database(run: Run) -> Iterator[Finding]:
 
 
 def _kimai(run: Run, timeout: float) -> Iterator[Finding]:
-    """Yield what Kimai says of itself and of the token."""
+    """Yield what `kimai-sync --check` finds, which changes nothing."""
     from contextlib import closing
 
-    from powdo.adapters.kimai.client import Client
+    from powdo.adapters.database import Store
+    from powdo.syncers import Syncers
 
-    settings = run.settings
     warnings: list[tuple[str, str | None]] = []
 
     def warn(text: str, hint: str | None) -> None:
         warnings.append((text, hint))
 
-    assert settings.kimai.url is not None
-    client = Client(settings.kimai.url, settings.kimai_token(), timeout=timeout, warn=warn)
-    with closing(client):
-        account = client.account
-        yield good("kimai", f"{account.version} at '{client.url}', the token is {account.username}'s")
+    settings = run.settings
+    with (
+        closing(Store(settings.database_url)) as store,
+        closing(
+            Syncers(
+                settings, store, timeout, create=settings.kimai.create, dry=True, warn=warn, fail=run.fail
+            )
+        ) as syncers,
+    ):
+        yield from map(_of_kimai, syncers.check(store.workers(disabled=False)))
     for text, hint in warnings:
-        yield doubtful("kimai", text, hint or "see Kimai's settings")
-    yield skipped("kimai", "rights, zones and names", "powdo kimai-sync --check looks at them")
+        yield doubtful("kimai", text, hint or _SETTINGS)
     if not any(rule.project for rule in settings.rules):
         yield doubtful("rules", "no [[rule]] books anything", "write rules: powdo.toml(5)")
+
+
+def _of_kimai(found: KimaiFinding) -> Finding:
+    """Return what was *found* about Kimai as a row of this report."""
+    detail = f"{found.what}: {found.value}"
+    if found.state == "error":
+        return failed("kimai", RefusedError(detail), found.hint or _SETTINGS)
+    if found.state == "warning":
+        return doubtful("kimai", detail, found.hint or _SETTINGS)
+    return good("kimai", detail)

@@ -164,9 +164,20 @@ def test_an_operator(side: Side, tmp_path: Path) -> None:
         assert rows["workers"][0]["fix"].startswith("powdo users add")
         side.powdo("users", "add", dvm, "--name", "ana")
         rows = side.doctor(0)
+        checked = side.powdo("kimai-sync", "--check", "--json").stdout.splitlines()
+        assert {call.method for call in kimai.calls} == {"GET"}
+        kimai.kimai.tracking_mode = "punch"
+        token.write_text("alice")
+        refused = side.doctor(69)["kimai"]
         token.write_text("nobody")
         assert side.doctor(77)["kimai"][0]["state"] == "failed"
-    assert rows["kimai"][0]["detail"].endswith("the token is manager's")
+    assert [row["detail"] for row in rows["kimai"]] == [
+        f"{found['what']}: {found['value']}" for found in map(json.loads, checked)
+    ]
+    assert any("manager" in row["detail"] for row in rows["kimai"])
+    (mode,) = (row for row in refused if row["state"] == "failed")
+    assert (mode["detail"], mode["status"]) == ("tracking mode: punch", 69)
+    assert "set it to 'default' in Kimai" in mode["fix"]
     assert _states(rows)["relay"] == ["ok", "ok"]
     assert "ana has no access key" in rows["workers"][1]["detail"]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from powdo.adapters.database import Worker
-from powdo.adapters.kimai.check import Finding, findings
+from powdo.adapters.kimai.check import Finding
 from powdo.adapters.kimai.conflicts import conflicts
 from powdo.commands.kimai_sync.session import Session
 from powdo.errors import RefusedError, UsageError
@@ -92,20 +92,10 @@ def _cut(text: str) -> str:
 def look_at_kimai(session: Session, user: str | None, *, json: bool, headers: bool) -> None:
     """Write what is found about Kimai, for each token; what stands in the way ends in status 69."""
     rows: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    workers = [worker for worker in session.store.named(user) if not worker.disabled]
-    names: list[str | None] = [worker.name for worker in workers]
-    for name in names or [None]:
-        syncer = session.syncer(name)
-        if id(syncer) in seen:
-            continue
-        seen.add(id(syncer))
-        people = [session.person(one) for one in workers if session.syncer(one.name) is syncer]
-        found = findings(syncer, people, session.run.settings.rules, create=session.create)
-        for item in found:
-            rows.append(item._asdict())
-            if item.state == "error":
-                session.run.fail(_error(item))
+    for item in session.check([worker for worker in session.store.named(user) if not worker.disabled]):
+        rows.append(item._asdict())
+        if item.state == "error":
+            session.run.fail(_error(item))
     session.run.table(rows, json=json, headers=headers)
 
 

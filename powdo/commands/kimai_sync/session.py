@@ -1,21 +1,16 @@
-"""One run of `kimai-sync`: whose days are taken, with which token, and what is remembered of them."""
+"""One run of `kimai-sync`: whose days are taken, and what is remembered of them."""
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from powdo.adapters.database import Store, Worker
-from powdo.adapters.kimai.catalogue import NewCustomers
-from powdo.adapters.kimai.client import Client
-from powdo.adapters.kimai.sync import Syncer, Wishes
-from powdo.adapters.kimai.telling import Person
 from powdo.errors import BadRecordError, ConfigurationError, UsageError
 from powdo.options import Run
 from powdo.records.operator import Ingested, Rejected, Timesheet
+from powdo.syncers import Syncers
 from powdo.worktime.book import chunks
 from powdo.worktime.intervals import Interval
 from powdo.worktime.manifest import micros
@@ -25,27 +20,25 @@ class _Dirty(dict[str, Any]):
     """A marker for a worker of whom something is new; no line of the input can be one."""
 
 
-class Session:
+class Session(Syncers):
     """One run against one Kimai. A token is asked for, and Kimai spoken to, once there is something to do."""
 
     def __init__(self, run: Run, store: Store, timeout: float, *, create: bool, dry: bool) -> None:
+        super().__init__(
+            run.settings,
+            store,
+            timeout,
+            create=create,
+            dry=dry,
+            warn=lambda text, hint: run.console.warning(text, hint=hint),
+            fail=run.fail,
+        )
         self.run = run
-        self.store = store
-        self.create = create
         #: Raises once another host may have taken the syncer's place.
         self.alone: Callable[[], None] = lambda: None
         #: Writes what was done about one timesheet, once it is in the ledger.
         self.tell: Callable[[Timesheet], None] = run.emit
-        self._timeout = timeout
-        self._dry = dry
-        self._syncers: dict[str, Syncer] = {}
         self._seen: set[tuple[int, Interval]] = set()
-        self._warned: set[int] = set()
-
-    def close(self) -> None:
-        """Close the connections."""
-        for syncer in self._syncers.values():
-            syncer.client.close()
 
     def expect_rules(self) -> None:
         """Return if any rule books something. Raises: ConfigurationError."""
@@ -53,48 +46,6 @@ class Session:
             raise ConfigurationError(
                 "no [[rule]] books anything", hint="without rules all that was sent would be deleted in Kimai"
             )
-
-    def syncer(self, worker: str | None) -> Syncer:
-        """Return what syncs the timesheets of *worker*, one for each token."""
-        token = self.run.settings.kimai_token(worker)
-        if token not in self._syncers:
-            self._syncers[token] = self._connect(token)
-        return self._syncers[token]
-
-    def _connect(self, token: str) -> Syncer:
-        kimai = self.run.settings.kimai
-        assert kimai.url is not None
-        customers = None
-        if kimai.country and kimai.currency:
-            zone = self.run.settings.dvm.timezone
-            customers = NewCustomers(country=kimai.country, currency=kimai.currency, timezone=zone)
-        return Syncer(
-            Client(
-                kimai.url,
-                token,
-                timeout=self._timeout,
-                warn=lambda text, hint: self.run.console.warning(text, hint=hint),
-            ),
-            self.store,
-            Wishes(tag=kimai.tag, create=self.create, dry=self._dry, customers=customers),
-            fresh=lambda: uuid.uuid4().hex,
-            now=time.time,
-            fail=self.run.fail,
-        )
-
-    def person(self, worker: Worker) -> Person:
-        """Return *worker* as the syncer knows them."""
-        shared = all(one.name != worker.name for one in self.run.settings.kimai.worker)
-        several = len(self.store.workers(disabled=False)) > 1
-        if worker.kimai_user is None and shared and several and worker.id not in self._warned:
-            self._warned.add(worker.id)
-            self.run.console.warning(
-                f"'{worker.name}' has no Kimai user, so their time is booked for the token's owner",
-                hint=f"`powdo users add --name {worker.name} --kimai-user ID` names one",
-            )
-        zones = (worker.timezone, *self.store.zones(worker.id))
-        book = self.run.settings.book(zones, worker.day_start)
-        return Person(id=worker.id, name=worker.name, kimai_user=worker.kimai_user, book=book)
 
     # --- periods -----------------------------------------------------------------------------------
 
@@ -115,7 +66,7 @@ class Session:
             syncer.begin()
             self._emit(worker, self.person(worker).book.days([window]), thorough=True)
             done = [row for begin, end, row in marks if window.begin <= begin and end <= window.end]
-            if syncer.complete and not self._dry:
+            if syncer.complete and not self.dry:
                 self.store.clean(done)
 
     def span(self, worker: Worker, since: datetime | None, until: datetime | None) -> Interval | None:
@@ -188,7 +139,7 @@ class Session:
         syncer.begin()
         yield from self._windows(worker, fresh)
         self._seen.update((worker.id, day) for day in days)
-        if syncer.complete and not self._dry:
+        if syncer.complete and not self.dry:
             self.store.clean(marks)  # what no name stands for stays marked, until a person has mended it
 
     def _windows(

@@ -34,7 +34,8 @@ _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 _MOMENT = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}", re.ASCII)
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-#: The timer of a body is set anew once its end has moved by this share of `idle_timeout`, not for each read.
+#: The timer of a body is set anew once its end has moved by this share of `idle_timeout`, not for each read:
+#: a rest may be cut that much short.
 _SLACK = 1 / 32
 
 

@@ -41,7 +41,9 @@ def test_everything_of_a_worker_is_erased(any_room: Room, capfd: pytest.CaptureF
     store.close()
     capfd.readouterr()
     assert remove("--erase", "--yes") == 0
-    assert capfd.readouterr() == ("", "")
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "no relay was told to let 'ana' in no longer" in said.err
     assert any_room.dvm.evidence() == []
     for secret in (title, ANA.pubkey, any_room.sent.parcels[3].message.decryption_key, "ana"):
         assert secret.encode() not in stored(any_room)

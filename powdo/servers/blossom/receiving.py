@@ -1,8 +1,9 @@
-"""The body of an upload on its way to the storage: hashed as it comes, written by threads meanwhile.
+"""The body of an upload on its way to the storage: hashed piece by piece, written by threads meanwhile.
 
 A piece that is full goes to a thread, and the next one is gathered, so an upload holds two pieces at most;
-what is left at the end is written by the thread that commits the blob. Hashing stays in the event loop: what
-has just come is in the processor's cache, and there is no thread to wake for it.
+what is left at the end is written by the thread that commits the blob, or by one that begins before, while it
+is hashed. Hashing stays in the event loop: what has come of late is in the processor's cache, and there is no
+thread to wake for it.
 """
 
 from __future__ import annotations

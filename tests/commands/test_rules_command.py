@@ -10,9 +10,11 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from powdo.adapters.database import Store, Worker
 from powdo.adapters.database.buckets import BucketName, add_events, stored_event
+from powdo.adapters.database.tables import bundle
 from powdo.worktime.activity import BucketEvent
 from powdo.worktime.ruleset import parse_rules
 from tests.worked import _IDS, add, at
@@ -186,6 +188,18 @@ def _windows(store: Store, worker: Worker, *spans: tuple[float, float, dict[str,
         add_events(connection, store.database, worker.id, buckets)
 
 
+def _bundled(store: Store, worker: Worker, begin: int, end: int) -> None:
+    """Store a bundle of that period, of which nothing else is looked at."""
+    row: dict[str, Any] = {
+        column.name: "" if isinstance(column.type, sa.String) else 0
+        for column in bundle.c
+        if not column.nullable and not column.primary_key
+    }
+    row |= {"worker_id": worker.id, "begin_us": begin, "end_us": end, "timezone": "UTC"}
+    with store.database.write() as connection:
+        connection.execute(bundle.insert().values(row))
+
+
 def test_suggestions_fit_what_is_left(powdo: Run, store: Store, ana: Worker, config: Path) -> None:
     """Pasted with a project, the suggestions book what was unassigned, and nothing is left to suggest."""
     fox = {"app": "firefox"}
@@ -198,6 +212,7 @@ def test_suggestions_fit_what_is_left(powdo: Run, store: Store, ana: Worker, con
         (112, 116, {"app": "slack", "title": "lunch"}, None),
         (116, 116.5, {"app": "blink", "title": "short"}, None),
     )  # fmt: skip
+    _bundled(store, ana, at(0), at(120))
     period = ("--since", "2026-11-16", "--until", "2026-11-17")
     rows = _rows(powdo("rules", "suggest", *period, "--json"))
     assert [(row["field"], row["value"], row["seconds"]) for row in rows] == [
@@ -213,6 +228,7 @@ def test_suggestions_fit_what_is_left(powdo: Run, store: Store, ana: Worker, con
     left = _rows(powdo("rules", "suggest", *period, "--json"))
     assert [(row["value"], row["seconds"]) for row in left] == [("slack", 240)]
     assert _rows(powdo("rules", "suggest", *period, "--json", "--user", "ana", "--limit", "1")) == left
+    assert _rows(powdo("rules", "suggest", "--since", "1971-01-01", "--json", "--limit", "1")) == left
 
 
 def test_flags_that_belong_together(powdo: Run, store: Store, ana: Worker) -> None:

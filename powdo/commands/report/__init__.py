@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from powdo.counting import active_time, asked_for
 from powdo.options import Run, command, period_options, report_options
 
 if TYPE_CHECKING:
     from powdo.adapters.database import Store, Worker
     from powdo.settings.periods import Period
-    from powdo.worktime.activity import Slice
     from powdo.worktime.book import Book
-    from powdo.worktime.flood import Needed
     from powdo.worktime.intervals import Interval
     from powdo.worktime.tally import Key, Keys
 
@@ -65,7 +63,7 @@ def report(
     _check(by, html=html, whole=full or verified is not None, csv=csv, json=json)
     store = Store(run.settings.database_url)
     try:
-        asked = list(_asked(run, store, user, period))
+        asked = list(asked_for(run.settings, store, user, period))
         if html is not None:
             from pathlib import Path
 
@@ -109,17 +107,6 @@ def _check(by: str | None, *, html: str | None, whole: bool, csv: bool, json: bo
         )
 
 
-def _asked(
-    run: Run, store: Store, user: str | None, period: Period
-) -> Iterator[tuple[Worker, Book, Interval]]:
-    """Yield the workers who are asked for and sent something, with the period to count in."""
-    for worker in store.named(user):
-        book = run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)
-        window = _window(store, worker, book, period)
-        if window is not None:
-            yield worker, book, window
-
-
 def _counted(by: str, store: Store, asked: list[tuple[Worker, Book, Interval]]) -> list[tuple[Key, int]]:
     """Return the seconds of those who are *asked* for by key, as they are listed."""
     from powdo.worktime import tally
@@ -128,7 +115,7 @@ def _counted(by: str, store: Store, asked: list[tuple[Worker, Book, Interval]]) 
     for worker, book, window in asked:
         needed = book.needed(booked=by in _BY_RULE)
         keys = _keys(by, book, worker)
-        tally.count(keys(_slices(store, worker, book, window, needed)), counted)
+        tally.count(keys(active_time(store, worker, book, window, needed)), counted)
     return tally.ranked(counted, by_name=by == "day")
 
 
@@ -146,32 +133,6 @@ def _shown(by: str, rows: list[tuple[Key, int]], *, total: bool) -> list[dict[st
         {by: name, "time": clock(seconds), "share": f"{100 * seconds / max(1, whole):.0f} %"}
         for name, seconds in named
     ]
-
-
-def _window(store: Store, worker: Worker, book: Book, period: Period) -> Interval | None:
-    """Return the period to count in: what was asked for, as far as there are bundles."""
-    from powdo.worktime.intervals import Interval
-    from powdo.worktime.manifest import micros
-
-    sent = store.period(worker.id)
-    if sent is None:
-        return None
-    since, until = period.within(book.zone, book.day_start)
-    begin = sent[0] if since is None else max(sent[0], micros(since))
-    end = sent[1] if until is None else min(sent[1], micros(until))
-    return Interval(begin, end) if begin < end else None
-
-
-def _slices(store: Store, worker: Worker, book: Book, window: Interval, needed: Needed) -> Iterator[Slice]:
-    """Yield the active time in *window*, a week of bucket events in memory at a time."""
-    from powdo.worktime.book import chunks
-    from powdo.worktime.intervals import MINUTE
-    from powdo.worktime.tally import clipped
-
-    margin = 60 * MINUTE  # more than any gap that is closed, so that the edges of a week do not show
-    for piece in chunks(window):
-        buckets = store.bucket_events(worker.id, piece.begin - margin, piece.end + margin, needed)
-        yield from clipped(book.slices(buckets), piece)
 
 
 def _keys(by: str, book: Book, worker: Worker) -> Keys:

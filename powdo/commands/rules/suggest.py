@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from powdo import stdio
 from powdo.commands.rules.group import rules
+from powdo.counting import active_time, asked_for
 from powdo.options import Run, command, period_options
 
 if TYPE_CHECKING:
-    from powdo.adapters.database import Store, Worker
     from powdo.settings.periods import Period
     from powdo.worktime.activity import Slice
     from powdo.worktime.book import Book
@@ -63,9 +63,8 @@ def suggest(
     store = Store(run.settings.database_url)
     try:
         slices: list[Slice] = []
-        for worker in store.named(user):
-            book = run.settings.book((worker.timezone, *store.zones(worker.id)), worker.day_start)
-            slices += _unassigned(store, worker, book, period)
+        for worker, book, window in asked_for(run.settings, store, user, period):
+            slices += _unassigned(book, active_time(store, worker, book, window))
     finally:
         store.close()
     for number, item in enumerate(islice(suggestions(slices), limit)):
@@ -77,21 +76,9 @@ def suggest(
             stdio.write_bytes(("\n" * bool(number) + text).encode())
 
 
-def _unassigned(store: Store, worker: Worker, book: Book, period: Period) -> Iterator[Slice]:
-    """Yield what no rule books of *worker*'s time in *period*, read a week at a time."""
-    from powdo.worktime.book import chunks
-    from powdo.worktime.intervals import MINUTE, Interval
-    from powdo.worktime.manifest import micros
+def _unassigned(book: Book, slices: Iterable[Slice]) -> Iterator[Slice]:
+    """Yield what no rule books."""
     from powdo.worktime.rules import matcher
-    from powdo.worktime.tally import clipped
 
     find = matcher(book.rules, book.zone)
-    sent = store.period(worker.id) or (0, 0)
-    since, until = period.within(book.zone, book.day_start)
-    begin = sent[0] if since is None else micros(since)
-    end = sent[1] if until is None else micros(until)
-    for piece in chunks(Interval(begin, end)):
-        buckets = store.bucket_events(worker.id, piece.begin - 60 * MINUTE, piece.end + 60 * MINUTE)
-        for item in clipped(book.slices(buckets), piece):
-            if item.focus.manual is None and find(item) is None:
-                yield item
+    return (item for item in slices if item.focus.manual is None and find(item) is None)

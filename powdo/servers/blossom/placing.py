@@ -30,8 +30,10 @@ def place_in_python(
     The file is the open one *descriptor*, or a new one where that is negative; *temporary* is its name, which
     may be left if a step fails. Without *pieces* nothing is written; without *path* nothing is renamed. Where
     *parent* is given, *directory* is made in it before the file is synced, and *parent* is synced, whoever
-    has made the directory. Raises: OSError.
+    has made the directory. Raises: OSError, TypeError where the directory is needed and not given.
     """
+    if directory is None and (path is not None or parent is not None):
+        raise TypeError("place() needs the directory")
     if pieces is not None:
         _write_synced(descriptor, pieces, temporary, directory, parent)
     elif directory is not None and parent is not None:

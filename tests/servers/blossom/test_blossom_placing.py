@@ -127,10 +127,13 @@ def test_paths_need_not_be_text(place: Place, tmp_path: Path) -> None:
     assert Path(folder, "name").read_bytes() == b"x"
 
 
-def test_only_bytes_are_written(place: Place, tmp_path: Path) -> None:
-    """Anything else is the caller's mistake, told before there is a file with a name."""
+def test_wrong_arguments_are_refused(place: Place, tmp_path: Path) -> None:
+    """Only bytes are written, and a name needs its directory; told before there is a file with a name."""
     for pieces in (["text"], [b"x", None], 5):
         with pytest.raises(TypeError):
             place(-1, pieces, str(tmp_path / "temporary"), str(tmp_path / "name"), str(tmp_path), None)
         (tmp_path / "temporary").unlink(missing_ok=True)
+    for path, parent in ((str(tmp_path / "name"), None), (None, str(tmp_path))):
+        with pytest.raises(TypeError, match="the directory"):
+            place(-1, [b"x"], str(tmp_path / "temporary"), path, None, parent)
     assert list(tmp_path.iterdir()) == []

@@ -23,8 +23,6 @@ from powdo.adapters.database.pow_tables import NOTED, account, entry, job
 from powdo.errors import UsageError
 
 SCHEMA = Schema(Path(__file__).parent / "pow_migrations", "0002", NOTED)
-
-
 #: All bitcoin there will ever be, in msat; twice that still fits the column.
 MOST = 21_000_000 * 100_000_000 * 1000
 
@@ -155,9 +153,8 @@ class Books:
         with self._database.write() as connection:
             gone = [Past(*row) for row in connection.execute(going)]
             connection.execute(sa.delete(entry).where(entry.c.job.in_([item.id for item in gone])))
-            for pubkey in sorted(
-                {item.pubkey for item in gone}
-            ):  # in one order: two must not block each other
+            # in one order: two that forget at once must not block each other
+            for pubkey in sorted({item.pubkey for item in gone}):
                 own = [item for item in gone if item.pubkey == pubkey]
                 _fold(connection, pubkey, own)
         return sorted(gone, key=lambda item: (item.ended_at, item.id))

@@ -22,6 +22,7 @@ from powdo.custody import (
     UserRecord,
     check_username,
     is_deleted,
+    name_taken,
     new_record,
     open_record,
 )
@@ -185,10 +186,7 @@ def _overwrite(fd: int) -> None:
 def _refuse_twin(record: UserRecord, users: dict[str, UserRecord], npubs: dict[str, str]) -> None:
     name, npub = record["username"], record["nostr"]["npub"]
     if name in users:
-        raise KeyRejectedError(
-            f"'{name}' has a key already",
-            hint="a name keeps its key, even a deleted one; `powdo keys list` shows them",
-        )
+        raise name_taken(name)
     if npub in npubs:
         raise KeyRejectedError(f"'{npub}' is in custody already, as that of '{npubs[npub]}'")
 

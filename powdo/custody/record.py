@@ -193,6 +193,14 @@ def _parts(record: Mapping[str, Any]) -> dict[str, bytes]:
     return parts
 
 
+def name_taken(name: str) -> KeyRejectedError:
+    """Return the error for a second key of the user *name*, whichever keystore it is that has the first."""
+    return KeyRejectedError(
+        f"'{name}' has a key already",
+        hint="a name keeps its key, even a deleted one; `powdo keys list` shows them",
+    )
+
+
 def _damaged(name: str) -> KeyRejectedError:
     return KeyRejectedError(
         f"the record of '{name}' in the keystore is damaged",

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from powdo.adapters.database.engine import Database, opened
 from powdo.adapters.database.tables import custody
-from powdo.custody import PARTS, Change, Custody, Guard, UserRecord
+from powdo.custody import PARTS, Change, Custody, Guard, UserRecord, name_taken
 from powdo.errors import KeyRejectedError
 
 _NOSTR = ("npub", *PARTS, "created_at")
@@ -101,8 +101,5 @@ def _refuse_twin(connection: sa.Connection, record: UserRecord) -> None:
     same = sa.or_(custody.c.username == name, custody.c.npub == npub)
     for found in connection.execute(sa.select(custody.c.username).where(same)):
         if found.username == name:
-            raise KeyRejectedError(
-                f"'{name}' has a key already",
-                hint="a name keeps its key, even a deleted one; `powdo keys list` shows them",
-            )
+            raise name_taken(name)
         raise KeyRejectedError(f"'{npub}' is in custody already, as that of '{found.username}'")
